@@ -1,4 +1,8 @@
-"""The lab's generator, image by image with torch: the oracle of `linefit.images` and the baseline of its benchmark."""
+"""The lab's generator, image by image with torch: the oracle and the baseline of `linefit.images`.
+
+A generator of its own stands for the global one: the same stream as after `torch.manual_seed`, and
+twice as fast, because that function also visits every accelerator.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,14 @@ from torch import Tensor
 
 
 def line_image(dim: int, seed: int) -> tuple[Tensor, Tensor]:
-    """An image `(dim, dim)` and its `(slope, intercept)`; leaves the global generator seeded and advanced."""
-    torch.manual_seed(seed)
+    """An image `(dim, dim)` bool and its `(slope, intercept)` `(2,)` float32."""
+    generator = torch.Generator().manual_seed(seed)
     while True:
-        dx = torch.empty(1).random_(-10, 10)
-        dy = torch.empty(1).random_(-10, 10)
-        c = torch.empty(1).random_(-20, 20)
+        dx = torch.empty(1).random_(-10, 10, generator=generator)
+        dy = torch.empty(1).random_(-10, 10, generator=generator)
+        c = torch.empty(1).random_(-20, 20, generator=generator)
         m = dy / dx
-        points = torch.empty(20, 2).random_(0, dim)
+        points = torch.empty(20, 2).random_(0, dim, generator=generator)
         points[:, 1] = (m * points[:, 0] + c).round()
         points = points[(points[:, 1] > 0) & (points[:, 1] < dim)].long()
         pixels = torch.zeros(dim, dim, dtype=torch.bool)
@@ -24,9 +28,7 @@ def line_image(dim: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def line_images(size: int, dim: int = 40, random_offset: int = 0) -> tuple[Tensor, Tensor]:
-    """Images `(size, dim, dim)` and params `(size, 2)`; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        drawn = [line_image(dim, seed + random_offset) for seed in range(size)]
-    return torch.stack([pixels for pixels, _ in drawn]), torch.stack(
-        [params for _, params in drawn]
-    )
+    """Images `(size, dim, dim)` and params `(size, 2)`."""
+    drawn = [line_image(dim, index + random_offset) for index in range(size)]
+    pixels, params = zip(*drawn, strict=True)
+    return torch.stack(pixels), torch.stack(params)
