@@ -1,0 +1,28 @@
+"""Ablations of CNNs that fit a line: run studies, compare variants with least squares and the best possible.
+
+`ablations.run(study) -> Results` does from Python what `python -m ablations.run STUDY` does from a shell.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ablations.loading import load_results as load_results
+    from ablations.results import Results as Results
+    from ablations.run import run as run
+
+__all__ = ["Results", "load_results", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `python -m ablations.run` must find its own module not imported yet."""
+    if name not in __all__:
+        raise AttributeError(f"module 'ablations' has no attribute {name!r}")
+    from ablations.loading import load_results
+    from ablations.results import Results
+    from ablations.run import run
+
+    # Importing the module `ablations.run` has put the module under that name: the function goes there.
+    globals().update(Results=Results, load_results=load_results, run=run)
+    return globals()[name]

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ablations.compare import StudyComparison
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Level = str | int | float | bool
@@ -20,7 +25,9 @@ Metric = Literal["mse", "slope", "intercept"]
 METRICS: tuple[Metric, ...] = ("mse", "slope", "intercept")
 
 
-def metric_errors(predictions: FloatArray, params: FloatArray, metric: Metric = "mse") -> FloatArray:
+def metric_errors(
+    predictions: FloatArray, params: FloatArray, metric: Metric = "mse"
+) -> FloatArray:
     """Squared errors `(..., M)` float64 of predictions `(..., M, 2)` of `(slope, intercept)`.
 
     `mse` is the lab's loss per image: the mean of the squared errors of both outputs. `slope` (no unit)
@@ -28,7 +35,8 @@ def metric_errors(predictions: FloatArray, params: FloatArray, metric: Metric = 
     """
     squared = (np.asarray(predictions, np.float64) - np.asarray(params, np.float64)) ** 2
     if metric == "mse":
-        return squared.mean(axis=-1)
+        mean: FloatArray = squared.mean(axis=-1)
+        return mean
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
     return squared[..., METRICS.index(metric) - 1]
@@ -85,4 +93,60 @@ class Results:
     curves: pd.DataFrame
     splits: Mapping[str, SplitResults]  # evaluation splits in the order of the study, never val
     provenance: Mapping[str, Any]  # git commit, dirty flag, versions, hardware
-    published: Mapping[str, float]  # variant -> test MSE of the one published report, where there is one
+    published: Mapping[
+        str, float
+    ]  # variant -> test MSE of the one published report, where there is one
+    against: str = "least_squares"  # what the study compares its variants with
+    margin: float = (
+        1.25  # ratio below which the study calls a variant as good as what it is compared with
+    )
+
+    def to_frame(self, metric: Metric = "mse") -> pd.DataFrame:
+        """A row a cell and evaluation split: `split`, `variant`, a column a factor, `seed`, `status` and the mean of
+        the metric over the split's images, NaN for a cell that is not ok.
+        """
+        rows = [
+            {
+                "split": split.name,
+                "variant": variant.name,
+                **variant.levels,
+                "seed": int(seed),
+                "status": status,
+                metric: float(errors.mean()),
+            }
+            for split in self.splits.values()
+            for variant in split.variants
+            for seed, status, errors in zip(
+                variant.seeds, variant.status, split.errors(variant, metric), strict=True
+            )
+        ]
+        return pd.DataFrame(rows)
+
+    # The methods below are for notebooks. What they call reads this module, so it is imported when it is needed.
+
+    def compare(self, **options: Any) -> StudyComparison:
+        """`ablations.compare.compare_study` on the largest evaluation split, against what the study declares."""
+        from ablations.compare import compare_study
+
+        largest = max(self.splits.values(), key=lambda split: len(split.params)).name
+        return compare_study(
+            self, **{"split": largest, "against": self.against, "margin": self.margin, **options}
+        )
+
+    def plot_mse(self, split: str | None = None) -> Figure:
+        """`ablations.plots.plot_mse`, by default on the study's first evaluation split."""
+        from ablations.plots import plot_mse
+
+        return plot_mse(self, split or next(iter(self.splits)))
+
+    def plot_slope_intercept(self, split: str | None = None) -> Figure:
+        """`ablations.plots.plot_slope_intercept`, by default on the study's first evaluation split."""
+        from ablations.plots import plot_slope_intercept
+
+        return plot_slope_intercept(self, split or next(iter(self.splits)))
+
+    def plot_learning_curves(self) -> Figure:
+        """`ablations.plots.plot_learning_curves`."""
+        from ablations.plots import plot_learning_curves
+
+        return plot_learning_curves(self)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from linefit.coordinates import COORDINATES, ConcatCoordinates
 from linefit.pooling import POOLINGS
 
+LAB_DIM = 40  # side length of the lab's images, in pixels
 HIDDEN = 128  # units of the lab's fully connected layer
 
 
@@ -39,7 +40,9 @@ ARCHITECTURES: dict[str, Callable[[int, int], nn.Sequential]] = {
 class LineNet(nn.Module):
     """Regress `(slope, intercept)` `(N, 2)` from images `(N, 1, dim, dim)`."""
 
-    def __init__(self, architecture: str, coordinates: str, pooling: str, width: int, dim: int) -> None:
+    def __init__(
+        self, architecture: str, coordinates: str, pooling: str, width: int, dim: int
+    ) -> None:
         super().__init__()
         for factor, level, legal in (
             ("architecture", architecture, ARCHITECTURES),
@@ -51,11 +54,15 @@ class LineNet(nn.Module):
         if width < 1:
             raise ValueError(f"width {width} is not a positive number of channels")
         in_channels = 1 + len(COORDINATES[coordinates](dim))
-        self.coordinates = nn.Identity() if coordinates == "none" else ConcatCoordinates(coordinates, dim)
+        self.coordinates = (
+            nn.Identity() if coordinates == "none" else ConcatCoordinates(coordinates, dim)
+        )
         self.convolutions = ARCHITECTURES[architecture](in_channels, width)
         self.pooling = POOLINGS[pooling].layers()
         self.head = nn.Sequential(
-            nn.Linear(POOLINGS[pooling].features(width, dim), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2)
+            nn.Linear(POOLINGS[pooling].features(width, dim), HIDDEN),
+            nn.ReLU(),
+            nn.Linear(HIDDEN, 2),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -64,7 +71,7 @@ class LineNet(nn.Module):
 
 
 def build(
-    architecture: str, coordinates: str, pooling: str, width: int, *, dim: int = 40, seed: int
+    architecture: str, coordinates: str, pooling: str, width: int, *, dim: int = LAB_DIM, seed: int
 ) -> LineNet:
     """A net with torch's default initialisation, drawn from `seed` alone; the global RNG is left as it was.
 
@@ -72,5 +79,5 @@ def build(
     """
     # nn.Module constructors draw from the global generator and take no other: it is lent and put back.
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return LineNet(architecture, coordinates, pooling, width, dim)

@@ -1,0 +1,123 @@
+"""Train one cell from its configuration to its outcome, in the process that calls.
+
+Data sets and their index tables are made once a process. Worker processes, storing and progress live elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import resource
+import traceback
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from linefit.allocator import tune_allocator
+
+from ablations.store import Outcome
+from ablations.study import Cell
+from linefit.architectures import build
+from linefit.images import LineImages, lab_images, lab_split
+from linefit.training import (
+    ImageSource,
+    cell_seeds,
+    engine_for,
+    image_source,
+    predict,
+    resolve_device,
+    train,
+)
+
+DTYPE = torch.float32
+
+
+@functools.cache
+def training_images(size: int) -> LineImages:
+    """The first `size` images of the lab's training split, which may be larger than the lab's."""
+    return lab_images(size)
+
+
+@functools.cache
+def evaluation_images(split: str) -> LineImages:
+    """The images of val or of an evaluation split."""
+    return lab_split(split)
+
+
+@functools.cache
+def _source(
+    split: str, size: int, engine: Literal["delta", "dense"], device: torch.device
+) -> ImageSource:
+    images = training_images(size) if split == "train" else evaluation_images(split)
+    return image_source(images.pixels, engine, DTYPE, device)
+
+
+def _params(images: LineImages, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(images.params).to(device=device, dtype=DTYPE)
+
+
+def train_cell(cell: Cell, device: str, on_epoch: Callable[[int], object]) -> Outcome:
+    """Train and evaluate a cell. Whatever goes wrong in it becomes its outcome; nothing is raised but interrupts."""
+    try:
+        return _train_cell(cell, resolve_device(device), on_epoch)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return Outcome("oom", f"{type(error).__name__}: {error}", device=device)
+    except ConnectionError:  # the driver is gone: nobody is left to tell
+        raise
+    except Exception as error:
+        # torch's CPU allocator reports an exhausted memory as a plain RuntimeError.
+        status: Literal["oom", "error"] = (
+            "oom" if "can't allocate memory" in str(error) else "error"
+        )
+        return Outcome(status, traceback.format_exc(), device=device)
+
+
+def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], object]) -> Outcome:
+    tune_allocator()
+    protocol, levels = cell.protocol, cell.variant.levels
+    training, validation = training_images(protocol.train_size), evaluation_images("val")
+    initial_seed, shuffle_seed = cell_seeds(cell.seed)
+    net = build(
+        str(levels["architecture"]),
+        str(levels["coordinates"]),
+        str(levels["pooling"]),
+        int(levels["width"]),
+        seed=initial_seed,
+    ).to(device=device, dtype=DTYPE)
+    engine, message = engine_for(net, training.pixels, protocol.engine, DTYPE, device)
+    if engine == "dense":
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    run = train(
+        net,
+        _source("train", len(training), engine, device),
+        _params(training, device),
+        _source("val", len(validation), engine, device),
+        _params(validation, device),
+        protocol,
+        shuffle=torch.Generator().manual_seed(shuffle_seed),
+        on_epoch=on_epoch,
+    )
+    status, predictions = run.status, {}
+    if status == "ok":
+        for split in cell.splits:
+            images = evaluation_images(split)
+            source = _source(split, len(images), engine, device)
+            predictions[split] = predict(net, source, len(images)).float().cpu().numpy()
+        if not all(np.isfinite(p).all() for p in predictions.values()):
+            status, message, predictions = "diverged", "predictions are not finite", {}
+    else:
+        message = f"loss is not finite in epoch {len(run.train_loss)}"
+    return Outcome(
+        status,
+        message,
+        parameters=sum(p.numel() for p in net.parameters()),
+        steps=run.steps,
+        seconds=run.seconds,
+        peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        engine=engine,
+        device=str(device),
+        threads=torch.get_num_threads(),
+        train_loss=run.train_loss,
+        val_mse=run.val_mse,
+        predictions=predictions,
+    )

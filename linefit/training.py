@@ -1,0 +1,178 @@
+"""Train a net by the lab's protocol and predict with it: one loop for dense tensors and for delta maps.
+
+What a batch is (a dense tensor or a `DeltaMap`) is decided once, in `engine_for`; which cells are trained, and
+what becomes of the results, is the harness's business.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+from typing import Protocol as Interface
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from linefit.deltamap import DeltaImages, DeltaMap, UnsupportedOperation
+
+Engine = Literal["auto", "dense"]
+ENGINES: tuple[Engine, ...] = ("auto", "dense")
+PREDICTION_BATCH = 500  # images; predictions need no graph, so the batch is bounded by memory alone
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a net is trained. The defaults are the lab's: mean squared error over both outputs, Adam, no schedule."""
+
+    train_size: int = 5000  # images of the training split, from its first on
+    epochs: int = 100
+    batch_size: int = 128  # reshuffled every epoch, the last batch is the remainder
+    learning_rate: float = 1e-3
+    engine: Engine = "auto"  # delta maps where the net allows it, or always dense tensors
+
+
+class ImageSource(Interface):
+    """A data set that hands a net its batches."""
+
+    def batch(self, indices: Tensor) -> Tensor | DeltaMap: ...
+
+
+class DenseImages:
+    """Images on the device as one float tensor `(N, 1, dim, dim)`."""
+
+    def __init__(
+        self, pixels: npt.NDArray[np.bool_], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.images = torch.from_numpy(pixels).to(device=device, dtype=dtype).unsqueeze(1)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        return self.images[indices].contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one training run left behind. Losses are means over images, in the units of the lab's loss."""
+
+    status: Literal["ok", "diverged"]
+    train_loss: npt.NDArray[
+        np.float64
+    ]  # (epochs done,) mean loss over the epoch's batches, as they were seen
+    val_mse: npt.NDArray[np.float64]  # (epochs done,)
+    steps: int
+    seconds: float  # training and the evaluation on val; neither data generation nor compilation
+
+
+def cell_seeds(seed: int) -> tuple[int, int]:
+    """Seeds of initialisation and of shuffling, independent of each other and of other cells' seeds."""
+    initial, shuffle = np.random.SeedSequence(seed).generate_state(2, np.uint64)
+    return int(initial), int(shuffle)
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto` is CUDA where there is one. Raises ValueError for a device that this machine lacks."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, _ = device.partition(":")
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"device {device!r} is not one of auto, cpu, cuda, cuda:N")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r}: torch {torch.__version__} finds no CUDA device here")
+    return torch.device(device)
+
+
+def engine_for(
+    net: nn.Module,
+    pixels: npt.NDArray[np.bool_],
+    engine: Engine,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Literal["delta", "dense"], str]:
+    """The engine that trains this net, and the reason if it is the dense one although delta maps were asked for.
+
+    Delta maps train whatever has an exact delta form; a trial pass of one image tells.
+    """
+    if engine == "dense":
+        return "dense", ""
+    try:
+        with torch.no_grad():
+            net(DeltaMap.from_pixels(pixels[:1], dtype=dtype, device=device))
+    except UnsupportedOperation as reason:
+        return "dense", f"trains densely: {reason}"
+    return "delta", ""
+
+
+def image_source(
+    pixels: npt.NDArray[np.bool_],
+    engine: Literal["delta", "dense"],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> ImageSource:
+    """The data set in the form that the engine trains on."""
+    if engine == "delta":
+        return DeltaImages(pixels, dtype=dtype, device=device)
+    return DenseImages(pixels, dtype, device)
+
+
+@torch.no_grad()
+def predict(net: nn.Module, images: ImageSource, size: int) -> Tensor:
+    """Predictions `(size, 2)` of slope and intercept for the first `size` images, on the net's device."""
+    device = next(net.parameters()).device
+    batches = torch.split(torch.arange(size, device=device), PREDICTION_BATCH)
+    return torch.cat([net(images.batch(indices)) for indices in batches])
+
+
+def train(
+    net: nn.Module,
+    training: ImageSource,
+    training_params: Tensor,
+    validation: ImageSource,
+    validation_params: Tensor,
+    protocol: Protocol,
+    *,
+    shuffle: torch.Generator,
+    on_epoch: Callable[[int], object] | None = None,
+) -> Training:
+    """Train `net` in place; the same arguments on the same machine and thread count give the same bits.
+
+    `training_params` `(N, 2)` and `validation_params` `(V, 2)` are the targets; `shuffle` is a CPU generator that
+    alone decides the order of images; `on_epoch` is called with the number of epochs done. A non-finite loss ends
+    the training at the end of its epoch with the status `diverged`.
+    """
+    optimiser = torch.optim.Adam(net.parameters(), lr=protocol.learning_rate, fused=True)
+    size, device = len(training_params), training_params.device
+    train_loss: list[float] = []
+    val_mse: list[float] = []
+    steps = 0
+    start = time.perf_counter()
+    for epoch in range(1, protocol.epochs + 1):
+        order = torch.randperm(size, generator=shuffle).to(device)
+        # The loss stays on the device until the epoch ends: reading it would make every step wait.
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        for indices in torch.split(order, protocol.batch_size):
+            optimiser.zero_grad(set_to_none=True)
+            loss = F.mse_loss(net(training.batch(indices)), training_params[indices])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            total += loss.detach() * len(indices)
+            steps += 1
+        train_loss.append(float(total) / size)
+        predictions = predict(net, validation, len(validation_params))
+        val_mse.append(float(F.mse_loss(predictions.double(), validation_params.double())))
+        if on_epoch is not None:
+            on_epoch(epoch)
+        if not (math.isfinite(train_loss[-1]) and math.isfinite(val_mse[-1])):
+            break
+    finite = math.isfinite(train_loss[-1]) and math.isfinite(val_mse[-1])
+    return Training(
+        "ok" if finite else "diverged",
+        np.array(train_loss),
+        np.array(val_mse),
+        steps,
+        time.perf_counter() - start,
+    )
