@@ -1,0 +1,136 @@
+"""Delta maps with one another and with batch-constant tensors: arithmetic, concatenation, common sites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from linefit.deltamap.deltamap import DeltaMap
+from linefit.deltamap.errors import unsupported
+from linefit.deltamap.layers import site_table
+from linefit.deltamap.sites import Sites
+
+
+def check_spatial(input: DeltaMap, operation: str) -> None:
+    if input.ndim != 4:
+        unsupported(operation, "of a flattened map")
+
+
+def pooled_shape(
+    operation: str, input: DeltaMap, dim: int | Sequence[int] | None, keepdim: bool
+) -> tuple[int, ...]:
+    """The shape `(N, C)` or `(N, C, 1, 1)` after pooling over all sites, which is what `dim` must ask for."""
+    axes = () if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
+    spatial = tuple(range(2, input.ndim))
+    if not spatial or tuple(sorted(axis % input.ndim for axis in axes)) != spatial:
+        unsupported(
+            operation, f"over axes {dim} of {input.ndim}; only all sites together can be pooled"
+        )
+    return (len(input), input.channels, *([1] * len(spatial) if keepdim else []))
+
+
+def cat(tensors: Sequence[DeltaMap | Tensor], dim: int = 0) -> DeltaMap:
+    first = next(tensor for tensor in tensors if isinstance(tensor, DeltaMap))
+    check_spatial(first, "cat")
+    if dim not in (1, -3):
+        unsupported("cat", f"along axis {dim}; channels are axis 1")
+    maps = [tensor for tensor in tensors if isinstance(tensor, DeltaMap)]
+    sites = common_sites(maps)
+    parts = [
+        lifted(tensor, sites)
+        if isinstance(tensor, DeltaMap)
+        else _constant_at(_constant(first, tensor, "cat").expand(-1, *first.area), sites)
+        for tensor in tensors
+    ]
+    background = torch.cat([background for background, _ in parts])
+    return DeltaMap((background, torch.cat([rows for _, rows in parts], dim=1)), sites)
+
+
+def arithmetic(name: str) -> Callable[..., DeltaMap]:
+    function: Callable[..., Tensor] = getattr(torch, name)
+
+    def combine(input: Any, other: Any, **kwargs: Any) -> Any:
+        like = input if isinstance(input, DeltaMap) else other
+        sites = common_sites(
+            [operand for operand in (input, other) if isinstance(operand, DeltaMap)]
+        )
+        operands = []
+        for operand in (input, other):
+            if isinstance(operand, DeltaMap):
+                if operand.ndim != like.ndim:
+                    unsupported(name, f"of maps of {input.ndim} and {other.ndim} axes")
+                operands.append(lifted(operand, sites))
+            elif isinstance(operand, Tensor):
+                constant = _constant(like, operand, name)
+                operands.append(_constant_at(constant, sites))
+            else:
+                operands.append((operand, operand))
+        (background, rows), (other_background, other_rows) = operands
+        background = function(background, other_background, **kwargs)
+        return DeltaMap((background, function(rows, other_rows, **kwargs)), sites, like.ndim)
+
+    return combine
+
+
+def _constant(like: DeltaMap, tensor: Tensor, operation: str) -> Tensor:
+    """A batch-constant tensor that broadcasts against `like` as `(C, H, W)` or `(C, 1, 1)`."""
+    images = len(like)
+    if tensor.ndim == like.ndim:
+        if tensor.shape[0] != 1 and tensor.stride(0) != 0:
+            unsupported(
+                operation,
+                "with a tensor that may differ from image to image (its stride over the batch is not 0)",
+            )
+        if tensor.shape[0] not in (1, images):
+            unsupported(
+                operation, f"with a tensor of {tensor.shape[0]} images, the map has {images}"
+            )
+        tensor = tensor[0]
+    elif tensor.ndim > like.ndim:
+        unsupported(operation, f"with a tensor of {tensor.ndim} axes on a map of {like.ndim}")
+    height, width = like.area
+    if like.ndim == 3:
+        flat = tensor.ndim > 0 and tensor.shape[-1] == height * width
+        tensor = tensor.unflatten(-1, (height, width)) if flat else tensor[..., None]
+    elif like.ndim == 2 and tensor.ndim > 0:
+        tensor = tensor.view(-1, height, width)
+    return tensor.reshape(*[1] * (3 - tensor.ndim), *tensor.shape)
+
+
+def _constant_at(constant: Tensor, sites: Sites) -> tuple[Tensor, Tensor]:
+    """A constant `(C, H, W)` or broadcasting to it, as background and as rows."""
+    tables = sites.batch.tables
+    if constant.shape[1:] == (1, 1):
+        return constant, constant.view(1, -1)
+    full = constant.expand(-1, tables.height, tables.width)
+    return constant, site_table(full).index_select(0, sites.site)
+
+
+def common_sites(maps: Sequence[DeltaMap]) -> Sites:
+    batch = maps[0].sites.batch
+    if any(other.sites.batch is not batch for other in maps):
+        raise ValueError("delta maps of different batches cannot be combined")
+    if all(other.sites is maps[0].sites for other in maps):
+        return maps[0].sites
+    return batch.sites(
+        tuple(sorted({offset for other in maps for offset in other.sites.footprint}))
+    )
+
+
+def lifted(input: DeltaMap, sites: Sites) -> tuple[Tensor, Tensor]:
+    """Background and rows of a map at more sites than its own."""
+    if input.sites is sites:
+        return input.background, input.rows
+    own = input.sites
+    table = torch.cat([input.rows, site_table(input.background)])
+    row_of_site = F.pad(
+        own.row_of_site, (0, 0, 0, 1), value=own.rows
+    )  # padding rows see the background
+    row = row_of_site[sites.image, sites.site]
+    return input.background, table.index_select(
+        0, torch.where(row < own.rows, row, own.rows + sites.site)
+    )

@@ -1,0 +1,263 @@
+"""`DeltaMap`: a batch of feature maps that share a background and differ from it at few sites.
+
+It stands in for a tensor `(N, C, H, W)` in an unmodified `nn.Module`; torch hands every call on it to
+`__torch_function__`, which looks the operation up in `operations.py`. `DeltaImages` is a data set of such batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from linefit.deltamap.errors import unsupported
+from linefit.deltamap.layers import Convolution, site_table
+from linefit.deltamap.sites import LIT, Batch, Sites, SiteTables
+
+
+class DeltaMap:
+    """`N` feature maps: `background` `(C, H, W)` everywhere but at active sites, where `rows` `(R, C)` hold the values.
+
+    `shape` is what the dense tensor's would be: `(N, C, H, W)`, or `(N, C, H * W)` or `(N, C * H * W)` once flattened.
+    A convolution is computed when its values are asked for: a global max pool behind it never asks for all of them.
+    """
+
+    def __init__(
+        self,
+        values: tuple[Tensor, Tensor] | Convolution,
+        sites: Sites,
+        axes: int = 4,
+    ) -> None:
+        self._values = values
+        self.sites = sites
+        self.ndim = axes
+
+    @classmethod
+    def from_pixels(
+        cls,
+        pixels: NDArray[np.generic] | Tensor,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> DeltaMap:
+        """One batch from binary images `(N, H, W)` or `(N, 1, H, W)`, for a single use: a data set is `DeltaImages`."""
+        images = DeltaImages(pixels, dtype=dtype, device=device)
+        return images.batch(torch.arange(len(images), device=device))
+
+    @property
+    def convolution(self) -> Convolution | None:
+        """The convolution that this map is, while nobody has asked for its values."""
+        return self._values if isinstance(self._values, Convolution) else None
+
+    def _evaluate(self) -> tuple[Tensor, Tensor]:
+        if isinstance(self._values, Convolution):
+            self._values = self._values.evaluate()
+        return self._values
+
+    @property
+    def background(self) -> Tensor:
+        """`(C, H, W)`: the map of the empty image."""
+        return self._evaluate()[0]
+
+    @property
+    def rows(self) -> Tensor:
+        """`(R, C)`: the values at the active sites `self.sites`."""
+        return self._evaluate()[1]
+
+    @property
+    def channels(self) -> int:
+        if isinstance(self._values, Convolution):
+            return len(self._values.weight)
+        return self._values[1].shape[1]
+
+    @property
+    def area(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.sites.batch.tables.height, self.sites.batch.tables.width
+
+    @property
+    def shape(self) -> torch.Size:
+        (height, width), channels, images = self.area, self.channels, len(self.sites.batch)
+        if self.ndim == 4:
+            return torch.Size((images, channels, height, width))
+        if self.ndim == 3:
+            return torch.Size((images, channels, height * width))
+        return torch.Size((images, channels * height * width))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return (
+            self._values.weight.dtype
+            if isinstance(self._values, Convolution)
+            else self._values[1].dtype
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.sites.batch.tables.device
+
+    def dim(self) -> int:
+        return self.ndim
+
+    def size(self, dim: int | None = None) -> torch.Size | int:
+        return self.shape if dim is None else self.shape[dim]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def like(self, background: Tensor, rows: Tensor) -> DeltaMap:
+        """A map at the same sites with other values."""
+        return DeltaMap((background, rows), self.sites, self.ndim)
+
+    def with_axes(self, axes: int) -> DeltaMap:
+        """The same values, flattened or not."""
+        return DeltaMap(self._values, self.sites, axes)
+
+    def become(self, other: DeltaMap) -> DeltaMap:
+        """Take another map's values: an operation in place."""
+        self._values, self.sites = other._values, other.sites
+        return self
+
+    def to_dense(self) -> Tensor:
+        """The tensor that this map stands for, of shape `self.shape`."""
+        height, width = self.area
+        table = torch.cat([self.rows, site_table(self.background)])
+        site = torch.arange(height * width, device=self.device)
+        active = self.sites.row_of_site < self.sites.rows
+        index = torch.where(active, self.sites.row_of_site, site + self.sites.rows)
+        dense = table.index_select(0, index.view(-1)).view(len(self), height * width, -1)
+        return dense.transpose(1, 2).reshape(self.shape)
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],  # noqa: ARG003
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        from linefit.deltamap.operations import call
+
+        return call(func, args, dict(kwargs or {}))
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(torch.Tensor, name, None)
+        if name.startswith("_") or method is None:
+            raise AttributeError(f"a DeltaMap has no attribute {name!r}")
+        if not callable(method):
+            unsupported(f"Tensor.{name}")
+        return lambda *args, **kwargs: self.__torch_function__(method, (), (self, *args), kwargs)
+
+    def __add__(self, other: Any) -> Any:
+        return torch.add(self, other)  # type: ignore[call-overload]
+
+    def __sub__(self, other: Any) -> Any:
+        return torch.sub(self, other)  # type: ignore[call-overload]
+
+    def __mul__(self, other: Any) -> Any:
+        return torch.mul(self, other)  # type: ignore[call-overload]
+
+    def __truediv__(self, other: Any) -> Any:
+        return torch.div(self, other)  # type: ignore[call-overload]
+
+    def __pow__(self, other: Any) -> Any:
+        return torch.pow(self, other)  # type: ignore[call-overload]
+
+    def __radd__(self, other: Any) -> Any:
+        return self + other
+
+    def __rmul__(self, other: Any) -> Any:
+        return self * other
+
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other
+
+    def __neg__(self) -> Any:
+        return torch.neg(self)  # type: ignore[call-overload]
+
+    def __repr__(self) -> str:
+        return f"DeltaMap(shape={tuple(self.shape)}, rows={self.sites.rows}, dtype={self.dtype})"
+
+
+def _unsupported_method(name: str) -> Callable[..., Any]:
+    def method(*_: Any, **__: Any) -> Any:
+        unsupported(f"Tensor.{name}")
+
+    return method
+
+
+# Python looks these up on the class, past __getattr__, and its own errors would not be ours.
+for _name in (
+    "getitem",
+    "matmul",
+    "rmatmul",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "rtruediv",
+    "rpow",
+    "mod",
+    "floordiv",
+    "bool",
+):
+    setattr(DeltaMap, f"__{_name}__", _unsupported_method(f"__{_name}__"))
+
+
+class DeltaImages:
+    """Binary images as a data set of delta maps: index tables are built once, `batch` gathers them.
+
+    Args:
+        pixels: `(N, H, W)` or `(N, 1, H, W)`, zero or not.
+        dtype, device: of the maps.
+        padded: every batch of `b` images has the same number of rows, so that shapes do not depend on data and the
+            host need not know them (CUDA graphs). Indices of a batch must then be distinct. Default: off the CPU.
+        kernels: "numba" for the compiled kernels (CPU, float32 or float64), "torch" for the plain form that they
+            are tested against. Default: numba where it runs.
+    """
+
+    def __init__(
+        self,
+        pixels: NDArray[np.generic] | Tensor,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        *,
+        padded: bool | None = None,
+        kernels: Literal["torch", "numba"] | None = None,
+    ) -> None:
+        lit = np.asarray(pixels.cpu() if isinstance(pixels, Tensor) else pixels) != 0
+        if lit.ndim == 4 and lit.shape[1] == 1:
+            lit = lit[:, 0]
+        if lit.ndim != 3 or not len(lit):
+            raise ValueError(
+                f"pixels of shape {lit.shape} are not images (N, H, W) or (N, 1, H, W)"
+            )
+        device = torch.device(device)
+        on_cpu = device.type == "cpu"
+        compiled = on_cpu and dtype in (torch.float32, torch.float64)
+        if kernels == "numba" and not compiled:
+            raise ValueError(
+                f"kernels='numba' run on the CPU in float32 or float64, not on {device} in {dtype}"
+            )
+        padded = not on_cpu if padded is None else padded
+        self.dtype = dtype
+        # Padding is for devices that the host must not wait for; the compiled kernels read exact tables.
+        self.kernels = kernels or "torch"
+        self.tables = SiteTables(lit, device, padded)
+
+    def __len__(self) -> int:
+        return self.tables.images
+
+    def batch(self, indices: Tensor | Sequence[int] | NDArray[np.integer]) -> DeltaMap:
+        """The images `indices` `(B,)` as a map `(B, 1, H, W)`."""
+        tables = self.tables
+        index = torch.as_tensor(indices, dtype=torch.int64, device=tables.device)
+        sites = Batch(tables, index, self.kernels).sites(LIT)
+        background = torch.zeros(
+            1, tables.height, tables.width, dtype=self.dtype, device=tables.device
+        )
+        rows = torch.ones(sites.rows, 1, dtype=self.dtype, device=tables.device)
+        return DeltaMap((background, rows), sites)

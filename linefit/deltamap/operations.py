@@ -1,0 +1,243 @@
+"""Operations that have an exact form on delta maps, by torch's names: what `DeltaMap.__torch_function__` looks up.
+
+A handler has the parameters of torch's function. Whatever is not here raises `UnsupportedOperation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from linefit.deltamap import pooling
+from linefit.deltamap.combine import arithmetic, cat, check_spatial, pooled_shape
+from linefit.deltamap.deltamap import DeltaMap
+from linefit.deltamap.errors import UnsupportedOperation, unsupported
+from linefit.deltamap.layers import Convolution, flattened_linear, site_table
+from linefit.deltamap.sites import Kernel
+from linefit.deltamap.softmax import SOFTMAX_OPERATIONS, SpatialSoftmax
+
+# Functions of one value each; those that never decrease commute with a maximum.
+NON_DECREASING = {"relu", "leaky_relu", "tanh", "sigmoid", "softplus", "elu"}
+POINTWISE = NON_DECREASING | {
+    *(
+        "abs",
+        "absolute",
+        "clamp",
+        "clamp_max",
+        "clamp_min",
+        "celu",
+        "erf",
+        "exp",
+        "gelu",
+        "hardsigmoid",
+        "hardswish",
+    ),
+    *(
+        "hardtanh",
+        "log",
+        "logsigmoid",
+        "mish",
+        "neg",
+        "negative",
+        "pow",
+        "relu6",
+        "selu",
+        "silu",
+        "softsign",
+        "sqrt",
+    ),
+    *("square",),
+}
+
+
+def call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run `func` in its exact form for delta maps, or raise `UnsupportedOperation`."""
+    torch_name = getattr(func, "__name__", str(func))
+    name = torch_name.strip("_")
+    in_place = torch_name == f"{name}_" or kwargs.pop("inplace", False)
+    operands = [*args, *kwargs.values()]
+    if any(isinstance(operand, SpatialSoftmax) for operand in operands):
+        if name not in SOFTMAX_OPERATIONS:
+            unsupported(
+                torch_name, "of a spatial softmax; it can be multiplied and summed over all sites"
+            )
+        return SOFTMAX_OPERATIONS[name](*args, **kwargs)
+    if name in POINTWISE:
+        result = _pointwise(name, func, *args, **kwargs)
+    elif name in OPERATIONS:
+        try:
+            result = OPERATIONS[name](*args, **kwargs)
+        except UnsupportedOperation:
+            raise
+        except TypeError as error:
+            raise UnsupportedOperation(f"{torch_name}: with these arguments ({error})") from error
+    else:
+        unsupported(torch_name)
+    if in_place:
+        target = args[0] if args else kwargs["input"]
+        return target.become(result)
+    return result
+
+
+def _pointwise(
+    name: str, func: Callable[..., Any], input: DeltaMap, *args: Any, **kwargs: Any
+) -> DeltaMap:
+    numbers = [*args, *kwargs.values()]
+    if any(isinstance(number, (Tensor, DeltaMap)) for number in numbers):
+        unsupported(name, "with an argument that is a tensor")
+    in_place = func.__name__.endswith("_") and not func.__name__.startswith("_")
+    function: Callable[..., Tensor] = getattr(torch.Tensor, name) if in_place else func
+
+    def apply(values: Tensor) -> Tensor:
+        return function(values, *args, **kwargs)
+
+    # A negative slope, beta or alpha turns the function around.
+    rising = name in NON_DECREASING and all(
+        number >= 0 for number in numbers if isinstance(number, float | int)
+    )
+    if rising and input.convolution is not None:
+        return DeltaMap(input.convolution.then(apply), input.sites, input.ndim)
+    return input.like(apply(input.background), apply(input.rows))
+
+
+def conv2d(
+    input: DeltaMap,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: str | int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> DeltaMap:
+    check_spatial(input, "conv2d")
+    size = (weight.shape[2], weight.shape[3])
+    kernel = Kernel(size, _pair(dilation))
+    same = tuple(side // 2 * step for side, step in zip(size, kernel.dilation, strict=True))
+    if _pair(stride) != (1, 1):
+        unsupported("conv2d", f"with stride {stride}; only 1 keeps the background shared")
+    if groups != 1:
+        unsupported("conv2d", f"with groups {groups}")
+    if size[0] % 2 == 0 or size[1] % 2 == 0:
+        unsupported("conv2d", f"with an even kernel {size}")
+    if padding != "same" and (isinstance(padding, str) or _pair(padding) != same):
+        unsupported(
+            "conv2d", f"with padding {padding}; zero padding of {same} keeps the map's size"
+        )
+    if weight.shape[1] != input.channels:
+        raise ValueError(
+            f"conv2d: the weight expects {weight.shape[1]} channels, the map has {input.channels}"
+        )
+    convolution = Convolution(input, weight, bias, kernel)
+    return DeltaMap(convolution, convolution.sites)
+
+
+def _pair(value: int | Sequence[int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+
+
+def adaptive_max_pool2d(input: DeltaMap, output_size: Any, return_indices: bool = False) -> Tensor:
+    check_spatial(input, "adaptive_max_pool2d")
+    if return_indices or output_size not in (1, (1, 1), [1, 1]):
+        unsupported("adaptive_max_pool2d", "to anything but one value per image and channel")
+    return amax(input, (2, 3), keepdim=True)
+
+
+def adaptive_avg_pool2d(input: DeltaMap, output_size: Any) -> Tensor:
+    check_spatial(input, "adaptive_avg_pool2d")
+    if output_size not in (1, (1, 1), [1, 1]):
+        unsupported("adaptive_avg_pool2d", "to anything but one value per image and channel")
+    return mean(input, (2, 3), keepdim=True)
+
+
+def amax(input: DeltaMap, dim: int | Sequence[int] = (), keepdim: bool = False) -> Tensor:
+    shape = pooled_shape("amax", input, dim, keepdim)
+    if input.convolution is not None:
+        return input.convolution.maximum().view(shape)
+    return pooling.maximum(site_table(input.background), input.rows, input.sites).view(shape)
+
+
+def sum(input: DeltaMap, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+    shape = pooled_shape("sum", input, dim, keepdim)
+    return pooling.total(site_table(input.background), input.rows, input.sites).view(shape)
+
+
+def mean(input: DeltaMap, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+    height, width = input.area
+    pooled_shape("mean", input, dim, keepdim)
+    return sum(input, dim, keepdim) / (height * width)
+
+
+def logsumexp(input: DeltaMap, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
+    shape = pooled_shape("logsumexp", input, dim, keepdim)
+    return pooling.log_sum_exp(site_table(input.background), input.rows, input.sites).view(shape)
+
+
+def softmax(
+    input: DeltaMap, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None
+) -> SpatialSoftmax:
+    if input.ndim != 3 or dim not in (2, -1) or dtype is not None:
+        unsupported("softmax", "over anything but all sites of a map (N, C, H * W)")
+    return SpatialSoftmax.of(input)
+
+
+def flatten(input: DeltaMap, start_dim: int = 0, end_dim: int = -1) -> DeltaMap:
+    start, end = start_dim % input.ndim, end_dim % input.ndim
+    if end != input.ndim - 1 or start not in (1, 2):
+        unsupported("flatten", f"of axes {start_dim} to {end_dim}")
+    return input.with_axes(start + 1)
+
+
+def reshape(input: DeltaMap, *shape: Any) -> DeltaMap:
+    sizes = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    height, width = input.area
+    images, channels = len(input), input.channels
+    for known in (
+        (images, channels, height, width),
+        (images, channels, height * width),
+        (images, channels * height * width),
+    ):
+        if len(known) == len(sizes) and all(
+            a in (b, -1) for a, b in zip(sizes, known, strict=True)
+        ):
+            return input.with_axes(len(known))
+    return unsupported("reshape", f"of {tuple(input.shape)} to {sizes}")
+
+
+def linear(input: DeltaMap, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if input.ndim != 2:
+        unsupported("linear", f"over axis -1 of a map of {input.ndim} axes; flatten it first")
+    return flattened_linear(input, weight, bias)
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "conv2d": conv2d,
+    "cat": cat,
+    "concat": cat,
+    "concatenate": cat,
+    "add": arithmetic("add"),
+    "radd": arithmetic("add"),
+    "sub": arithmetic("sub"),
+    "subtract": arithmetic("sub"),
+    "rsub": lambda input, other: arithmetic("sub")(other, input),
+    "mul": arithmetic("mul"),
+    "rmul": arithmetic("mul"),
+    "multiply": arithmetic("mul"),
+    "div": arithmetic("div"),
+    "divide": arithmetic("div"),
+    "true_divide": arithmetic("div"),
+    "truediv": arithmetic("div"),
+    "adaptive_max_pool2d": adaptive_max_pool2d,
+    "adaptive_avg_pool2d": adaptive_avg_pool2d,
+    "amax": amax,
+    "sum": sum,
+    "mean": mean,
+    "logsumexp": logsumexp,
+    "softmax": softmax,
+    "flatten": flatten,
+    "reshape": reshape,
+    "view": reshape,
+    "linear": linear,
+}

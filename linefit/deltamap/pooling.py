@@ -1,0 +1,88 @@
+"""Global pooling of delta maps, in plain torch: maxima, sums, log-sum-exps and softmax-weighted sums."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from linefit.deltamap.sites import Sites
+
+
+def argmax_rows(background: Tensor, rows: Tensor, sites: Sites) -> Tensor:
+    """Where each channel of each image is largest, `(N, C)` int64: row `r` as `r`, a background site `s` as `R + s`.
+
+    Args: background `(H * W, C)`, rows `(R, C)`.
+    """
+    images, channels = len(sites.batch), rows.shape[1]
+    image = sites.image[:, None].expand(-1, channels)
+    best = rows.new_full((images + 1, channels), -torch.inf).scatter_reduce(0, image, rows, "amax")
+    row = torch.arange(sites.rows, device=rows.device)[:, None]
+    row = torch.where(rows == best.index_select(0, sites.image), row, sites.rows)
+    chosen = image.new_full((images + 1, channels), sites.rows).scatter_reduce(
+        0, image, row, "amin"
+    )[:-1]
+    # One more candidate than an image has active sites: the best inactive site is among them, if there is any.
+    candidates = min(len(background), sites.most + 1)
+    values, site = background.t().topk(candidates)  # (C, candidates)
+    free = sites.inactive[:, site]
+    first = free.to(torch.uint8).argmax(-1)  # (N, C)
+    channel = torch.arange(channels, device=rows.device)
+    from_background = free.any(-1) & ((values[channel, first] > best[:-1]) | (chosen == sites.rows))
+    return torch.where(from_background, site[channel, first] + sites.rows, chosen)
+
+
+def maximum(background: Tensor, rows: Tensor, sites: Sites) -> Tensor:
+    """Global maximum `(N, C)`; the gradient reaches one site per image and channel."""
+    with torch.no_grad():
+        chosen = argmax_rows(background, rows, sites)
+    return torch.cat([rows, background]).gather(0, chosen)
+
+
+def total(background: Tensor, rows: Tensor, sites: Sites) -> Tensor:
+    """Global sum `(N, C)`: rows, and the background where no row hides it.
+
+    The product with the mask adds the visible sites themselves: no cancellation, even where every site is active.
+    """
+    visible = sites.inactive.to(background.dtype) @ background
+    images = len(sites.batch)
+    added = rows.new_zeros(images + 1, rows.shape[1]).index_add(0, sites.image, rows)
+    return visible + added[:images]
+
+
+def log_sum_exp(background: Tensor, rows: Tensor, sites: Sites) -> Tensor:
+    """Global log-sum-exp `(N, C)`.
+
+    Rows are shifted by their image's largest, the background by its own: neither can overflow.
+    """
+    images, channels = len(sites.batch), rows.shape[1]
+    tiny = torch.finfo(rows.dtype).tiny
+    image = sites.image[:, None].expand(-1, channels)
+    lowest = torch.finfo(rows.dtype).min
+    shift = rows.new_full((images + 1, channels), lowest)
+    shift = shift.scatter_reduce(0, image, rows.detach(), "amax")
+    terms = torch.exp(rows - shift.index_select(0, sites.image))
+    of_rows = rows.new_zeros(images + 1, channels).index_add(0, sites.image, terms)
+    # An image without rows, or without a visible site, has a sum of zero: its logarithm must stay finite for autograd.
+    of_rows = (of_rows.clamp_min(tiny).log() + shift.clamp_min(lowest / 2))[:images]
+    peak = background.detach().amax(0)
+    visible = sites.inactive.to(background.dtype) @ torch.exp(background - peak)
+    of_background = torch.where(visible > 0, visible.clamp_min(tiny).log() + peak, lowest / 2)
+    return torch.logaddexp(of_rows, of_background)
+
+
+def weighted_total(
+    background: Tensor, rows: Tensor, values: tuple[Tensor, Tensor], sites: Sites
+) -> Tensor:
+    """Sum `(N, C)` of values (background, rows) with the weights softmax(map) over all sites."""
+    normaliser = log_sum_exp(background, rows, sites)
+    images = len(sites.batch)
+    peak = background.detach().amax(0)
+    shift = torch.cat([normaliser, peak[None]]).index_select(0, sites.image)
+    terms = torch.exp(rows - shift) * values[1]
+    of_rows = terms.new_zeros(images + 1, terms.shape[1]).index_add(0, sites.image, terms)[:images]
+    visible = sites.inactive.to(background.dtype) @ (torch.exp(background - peak) * values[0])
+    # The peak may hide behind a row of an image whose visible weights are then all but zero: keep the factor finite.
+    limit = 0.9 * math.log(torch.finfo(rows.dtype).max)
+    return of_rows + torch.exp((peak - normaliser).clamp_max(limit)) * visible
