@@ -103,6 +103,14 @@ def lab_images(
     return LineImages(pixels, params)
 
 
+def rounded_line(
+    slope: npt.NDArray[np.float32], intercept: npt.NDArray[np.float32], x: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """`round(slope * x + intercept)`, halves to even, with the float32 rounding of the lab's images."""
+    y: npt.NDArray[np.float32] = np.rint(slope * x + intercept)
+    return y
+
+
 def _draw(seeds: Words, pixels: Pixels, params: npt.NDArray[np.float32]) -> None:
     """Draw an image for each of the seeds `(n,)` into zeroed `pixels` and `params`."""
     dim = pixels.shape[1]
@@ -139,7 +147,7 @@ def _attempt(words: Words, dim: int) -> tuple[npt.NDArray[np.float32], Indices, 
     # dx = 0 makes every y infinite or NaN, never visible: such a draw is rejected like any other.
     with np.errstate(divide="ignore", invalid="ignore"):
         m = dy / dx
-        y = np.rint(m * x + c)
+        y = rounded_line(m, c, x)
     point = np.flatnonzero((y > 0) & (y < dim))
     visible_x, visible_y = (axis.reshape(-1)[point].astype(np.intp) for axis in (x, y))
     return np.stack([m, c], axis=1), point % len(m), visible_x, visible_y
