@@ -19,6 +19,7 @@ from typing import Any
 from ablations.store import Outcome
 from ablations.study import Cell
 
+STARTED = 0  # epochs done when a worker begins with a cell: the time of its own start does not count
 POLL_SECONDS = 0.5  # how late a time-out may be noticed
 
 
@@ -115,7 +116,11 @@ class _Worker:
                 message: int | Outcome = self.connection.recv()
             except (EOFError, ConnectionError):
                 return Finished(cell, self._died(seconds))
-            return Progress(cell, message) if isinstance(message, int) else Finished(cell, message)
+            if isinstance(message, Outcome):
+                return Finished(cell, message)
+            if message == STARTED:
+                self.started = time.monotonic()
+            return Progress(cell, message)
         if timeout is not None and seconds > timeout:
             self.kill()
             note = f"stopped after {seconds:.0f} s, the limit is {timeout:g} s"
@@ -153,6 +158,7 @@ def _work(connection: mpc.Connection, device: str, threads: int) -> None:
     try:
         while True:
             cell = connection.recv()
+            connection.send(STARTED)
             connection.send(train_cell(cell, device, connection.send))
     except (EOFError, ConnectionError):
         return  # the driver is gone

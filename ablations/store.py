@@ -195,7 +195,10 @@ class Store:
             "SELECT split, float32 FROM predictions WHERE key = ?", (key,)
         )
         predictions = {split: np.frombuffer(blob, "<f4").reshape(-1, 2) for split, blob in blobs}
-        return Outcome(*row, train_loss=curves[:, 0], val_mse=curves[:, 1], predictions=predictions)
+        facts = dict(zip(columns.split(", "), row, strict=True))
+        return Outcome(
+            **facts, train_loss=curves[:, 0], val_mse=curves[:, 1], predictions=predictions
+        )
 
     def provenance(self, keys: Iterable[str]) -> list[dict[str, Any]]:
         """The distinct provenances of some cells, oldest first."""

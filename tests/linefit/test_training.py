@@ -1,0 +1,126 @@
+"""The training loop is the lab's: compared with a plain loop written out, in float64, and dense with delta."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from linefit.architectures import build
+from linefit.images import lab_images, lab_split
+from linefit.training import (
+    Protocol,
+    cell_seeds,
+    engine_for,
+    image_source,
+    predict,
+    resolve_device,
+    train,
+)
+
+CPU = torch.device("cpu")
+TRAINING, VALIDATION = lab_images(200), lab_split("val")
+PROTOCOL = Protocol(train_size=200, epochs=3, batch_size=64, learning_rate=3e-3)
+NETS = [
+    ("conv1", "none", "flatten", 3),
+    ("conv2", "none", "max", 3),
+    ("conv2", "cartesian", "max", 3),
+]
+
+
+def run(levels, engine, dtype=torch.float64, protocol=PROTOCOL, seed=0):
+    initial, shuffle = cell_seeds(seed)
+    net = build(*levels, seed=initial).to(dtype)
+    training = train(
+        net,
+        image_source(TRAINING.pixels, engine, dtype, CPU),
+        torch.from_numpy(TRAINING.params).to(dtype),
+        image_source(VALIDATION.pixels, engine, dtype, CPU),
+        torch.from_numpy(VALIDATION.params).to(dtype),
+        protocol,
+        shuffle=torch.Generator().manual_seed(shuffle),
+    )
+    return net, training
+
+
+def lab_loop(levels, dtype):
+    """The lab's loop as a student writes it, with the order of images that the seed decides."""
+    initial, shuffle = cell_seeds(0)
+    net = build(*levels, seed=initial).to(dtype)
+    generator = torch.Generator().manual_seed(shuffle)
+    optimiser = torch.optim.Adam(net.parameters(), lr=PROTOCOL.learning_rate)
+    images = torch.from_numpy(TRAINING.pixels)[:, None].to(dtype)
+    params = torch.from_numpy(TRAINING.params).to(dtype)
+    val_images = torch.from_numpy(VALIDATION.pixels)[:, None].to(dtype)
+    val_params = torch.from_numpy(VALIDATION.params).to(dtype)
+    train_loss, val_mse = [], []
+    for _ in range(PROTOCOL.epochs):
+        losses = []
+        order = torch.randperm(len(images), generator=generator)
+        for start in range(0, len(order), PROTOCOL.batch_size):
+            chosen = order[start : start + PROTOCOL.batch_size]
+            optimiser.zero_grad()
+            loss = F.mse_loss(net(images[chosen]), params[chosen])
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item() * len(chosen))
+        train_loss.append(sum(losses) / len(images))
+        with torch.no_grad():
+            val_mse.append(F.mse_loss(net(val_images), val_params).item())
+    return train_loss, val_mse
+
+
+@pytest.mark.parametrize("levels", NETS, ids=["simple", "max", "coordconv"])
+@pytest.mark.parametrize("engine", ["delta", "dense"])
+def test_training_is_the_labs_loop(levels, engine):
+    expected_loss, expected_mse = lab_loop(levels, torch.float64)
+    _, training = run(levels, engine)
+    assert training.status == "ok"
+    assert training.steps == 3 * 4
+    np.testing.assert_allclose(training.train_loss, expected_loss, rtol=1e-9)
+    np.testing.assert_allclose(training.val_mse, expected_mse, rtol=1e-9)
+
+
+@pytest.mark.parametrize("engine", ["delta", "dense"])
+def test_the_same_seed_gives_the_same_bits(engine):
+    one, other = (run(NETS[2], engine, torch.float32)[1] for _ in range(2))
+    np.testing.assert_array_equal(one.train_loss, other.train_loss)
+    np.testing.assert_array_equal(one.val_mse, other.val_mse)
+
+
+def test_predictions_do_not_depend_on_batches_or_on_the_engine():
+    net, _ = run(NETS[2], "dense")
+    pixels = lab_split("test_large").pixels[:1203]
+    with torch.no_grad():
+        expected = net(torch.from_numpy(pixels)[:, None].double())
+    for engine in ("dense", "delta"):
+        predictions = predict(net, image_source(pixels, engine, torch.float64, CPU), len(pixels))
+        torch.testing.assert_close(predictions, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("engine", ["delta", "dense"])
+def test_a_loss_that_is_not_finite_ends_the_training(engine):
+    protocol = Protocol(train_size=200, epochs=50, batch_size=64, learning_rate=1e30)
+    _, training = run(NETS[1], engine, torch.float32, protocol)
+    assert training.status == "diverged"
+    assert len(training.train_loss) == len(training.val_mse) < 50
+
+
+def test_nets_with_an_exact_delta_form_train_with_it_and_others_say_why_not():
+    net = build(*NETS[2], seed=0)
+    assert engine_for(net, TRAINING.pixels, "auto", torch.float32, CPU) == ("delta", "")
+    assert engine_for(net, TRAINING.pixels, "dense", torch.float32, CPU) == ("dense", "")
+    strided = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, stride=2), torch.nn.Flatten())
+    engine, reason = engine_for(strided, TRAINING.pixels, "auto", torch.float32, CPU)
+    assert engine == "dense"
+    assert "conv2d" in reason
+
+
+def test_seeds_of_initialisation_and_shuffling_are_distinct():
+    seeds = [seed for cell in range(1000) for seed in cell_seeds(cell)]
+    assert len(set(seeds)) == 2000
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:x"] if not torch.cuda.is_available() else ["tpu"])
+def test_a_device_that_is_not_there_is_refused(device):
+    with pytest.raises(ValueError, match=device):
+        resolve_device(device)
