@@ -79,7 +79,7 @@ class Convolution:
         change = background.new_zeros(
             sites.rows + 1, background.shape[1]
         )  # the last row takes what falls outside
-        change = change.index_add(0, targets.view(-1), taps.view(targets.numel(), -1))
+        change = change.index_add(0, targets.view(-1), taps.view(targets.numel(), background.shape[1]))
         return background.index_select(0, sites.site) + change[:-1]
 
     def maximum(self) -> Tensor:
