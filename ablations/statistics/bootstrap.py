@@ -38,7 +38,7 @@ class Resampled:
 
 def mean(errors: FloatArray, seed_counts: Counts, image_counts: Counts) -> FloatArray:
     """Mean over all seeds and images."""
-    by_seed = np.matmul(image_counts.astype(np.float64), errors.T)
+    by_seed = np.dot(image_counts.astype(np.float64), errors.T)
     return np.asarray((seed_counts * by_seed).sum(axis=1) / errors.size)
 
 
@@ -56,7 +56,7 @@ def interquartile_mean(errors: FloatArray, seed_counts: Counts, image_counts: Co
     n = errors.size
     cut = n // 4
     kept = np.diff(np.clip(cumulated, cut, n - cut), axis=1, prepend=cut)
-    return np.asarray(kept @ values / (n - 2 * cut))
+    return np.asarray(np.dot(kept, values) / (n - 2 * cut))
 
 
 def performance_profile(thresholds: npt.ArrayLike) -> Statistic:

@@ -34,20 +34,21 @@ def convergence(ok: npt.NDArray[np.bool_], *, confidence: float = 0.95) -> Conve
 
 
 def score_failures(
-    errors: FloatArray, ok: npt.NDArray[np.bool_], constant_errors: FloatArray | None
+    errors: npt.ArrayLike, ok: npt.NDArray[np.bool_], constant_errors: npt.ArrayLike | None
 ) -> FloatArray:
     """`errors (K, M)` with the rows of failed cells replaced by the constant predictor's errors `(M,)`.
 
     `constant_errors` may be None only where every cell is `ok (K,)`.
     """
-    if ok.shape != errors.shape[:1]:
+    values = np.asarray(errors, dtype=np.float64)
+    if ok.shape != values.shape[:1]:
         raise ValueError(
-            f"ok must have shape {errors.shape[:1]} as errors has seeds, got {ok.shape}"
+            f"ok must have shape {values.shape[:1]} as errors has seeds, got {ok.shape}"
         )
     if ok.all():
-        return errors
+        return values
     if constant_errors is None:
         raise ValueError(
             f"{int((~ok).sum())} cells failed and there is no `constant` yardstick to score them with"
         )
-    return np.where(ok[:, None], errors, constant_errors)
+    return np.where(ok[:, None], values, np.asarray(constant_errors, dtype=np.float64))

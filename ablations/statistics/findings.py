@@ -1,0 +1,105 @@
+"""What a simulation found: one share of replications a row, what was promised, and the page that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ablations.statistics.populations import Distribution, Setting
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A share of replications: how often `quantity` happened in a setting, and what was promised."""
+
+    study: str  # coverage, type I error, family-wise error, size, power, negative control
+    quantity: str
+    distribution: Distribution
+    n_seeds: int
+    n_images: int
+    seed_sd: float
+    ratio: float
+    observed: float
+    standard_error: float  # Monte Carlo
+    low: float  # the promise; NaN where there is none
+    high: float
+    replications: int
+
+    @property
+    def kept(self) -> bool | None:
+        """Whether the observed share is where it should be; None where nothing was promised."""
+        if np.isnan(self.low):
+            return None
+        return self.low <= self.observed <= self.high
+
+
+def finding(
+    study: str,
+    quantity: str,
+    setting: Setting,
+    happened: Iterable[bool],
+    promise: tuple[float, float] = (np.nan, np.nan),
+) -> Finding:
+    """The share of `happened`, one truth value a replication."""
+    outcomes = np.asarray(list(happened), dtype=np.float64)
+    share = float(outcomes.mean())
+    return Finding(
+        study,
+        quantity,
+        **asdict(setting),
+        observed=share,
+        standard_error=float(np.sqrt(share * (1 - share) / len(outcomes))),
+        low=promise[0],
+        high=promise[1],
+        replications=len(outcomes),
+    )
+
+
+HEADER = (
+    *("study", "quantity", "distribution", "seeds", "images", "seed sd", "ratio"),
+    *("observed", "promise", "replications"),
+)
+
+
+def _cells(row: Mapping[Hashable, Any]) -> list[str]:
+    """A row of the table under `HEADER`."""
+    return [
+        row["study"],
+        row["quantity"],
+        row["distribution"],
+        f"{row['n_seeds']}",
+        f"{row['n_images']:,}",
+        f"{row['seed_sd']:g}",
+        f"{row['ratio']:g}",
+        f"{row['observed']:.3f} ± {row['standard_error']:.3f}",
+        "" if np.isnan(row["low"]) else f"{row['low']:g} to {row['high']:g}",
+        f"{row['replications']:,}",
+    ]
+
+
+def to_markdown(table: pd.DataFrame, command: str) -> str:
+    """The table as a page, with the command that made it and what falls outside its promise on top."""
+    broken = table[table["kept"].eq(False)]
+    promised = table["kept"].notna()
+    lines = [
+        "# Simulated error rates of the statistics",
+        "",
+        f"Made by `{command}`. Shares of replications with their Monte Carlo standard error; the promise is",
+        "the band in which the share should be. `lab`: errors of least squares on generated images of",
+        "lines, resampled, plus noise; the other distributions are in `ablations/statistics/populations.py`.",
+        "",
+        f"{len(broken)} of {int(promised.sum())} promises are not kept"
+        + (":" if len(broken) else "."),
+        "",
+    ]
+    for title, rows in (("Outside", broken), ("All", table)):
+        if rows.empty:
+            continue
+        lines += [f"## {title}", "", f"|{'|'.join(HEADER)}|", "|---" * len(HEADER) + "|"]
+        lines += [f"|{'|'.join(cells)}|" for cells in map(_cells, rows.to_dict("records"))]
+        lines.append("")
+    return "\n".join(lines)
