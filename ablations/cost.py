@@ -64,7 +64,8 @@ def modelled_seconds(cell: Cell) -> float:
 def cell_seconds(cells: Iterable[Cell], timings: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Key -> seconds: the median of the variant's finished cells (by variant's name), else the scaled model."""
     cells = list(cells)
-    models = {cell.variant.name: modelled_seconds(cell) for cell in cells}
+    one_of_each = {cell.variant.name: cell for cell in cells}
+    models = {name: modelled_seconds(cell) for name, cell in one_of_each.items()}
     ratios = [
         statistics.median(times) / models[name]
         for name, times in timings.items()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ablations.cost import Estimate, cell_seconds, estimate
 from ablations.problems import Problem, nearest
-from ablations.store import Outcome, Store
+from ablations.store import Store
 from ablations.study import FACTORS, Cell, Study, StudyError
 
 
@@ -55,16 +55,13 @@ def make_plan(
     )
     settled = {cell.key for cell in done + failed}
     todo = tuple(cell for cell in selected if cell.key not in settled)
+    measured = {} if store is None else store.timings()
     timings: dict[str, list[float]] = {}
     for cell in done:
-        outcome = None if store is None else store.outcome(cell.key)
-        if outcome is not None and _same_kind(outcome, device):
-            timings.setdefault(cell.variant.name, []).append(outcome.seconds)
+        seconds, trained_on = measured[cell.key]
+        if trained_on.partition(":")[0] == device.partition(":")[0]:
+            timings.setdefault(cell.variant.name, []).append(seconds)
     return Plan(study, tuple(selected), done, failed, todo[:limit], timings)
-
-
-def _same_kind(outcome: Outcome, device: str) -> bool:
-    return outcome.device.partition(":")[0] == device.partition(":")[0]
 
 
 def select(cells: Sequence[Cell], where: Iterable[str]) -> list[Cell]:

@@ -177,6 +177,11 @@ class Store:
         """Key -> status of every stored cell."""
         return dict(self.connection.execute("SELECT key, status FROM cells").fetchall())
 
+    def timings(self) -> dict[str, tuple[float, str]]:
+        """Key -> seconds of training and the device, of every stored cell."""
+        rows = self.connection.execute("SELECT key, seconds, device FROM cells").fetchall()
+        return {key: (seconds, device) for key, seconds, device in rows}
+
     def outcome(self, key: str) -> Outcome | None:
         """The stored outcome of a cell, or None."""
         columns = (
