@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from linefit.yardsticks import YARDSTICKS
 
 from ablations import exports
 from ablations.problems import Problem
@@ -29,6 +28,7 @@ from ablations.study import (
     parse_study,
 )
 from linefit.images import SPLITS, LineImages, lab_images, lab_split
+from linefit.yardsticks import YARDSTICKS
 
 
 def find_study(study: str | Path, results_dir: Path) -> Study:

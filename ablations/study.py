@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from linefit.yardsticks import YARDSTICKS
-
 from ablations.problems import Problem, nearest
 from ablations.results import Level
 from linefit.architectures import ARCHITECTURES
@@ -25,6 +23,7 @@ from linefit.coordinates import COORDINATES
 from linefit.images import SPLITS
 from linefit.pooling import POOLINGS
 from linefit.training import ENGINES, Protocol
+from linefit.yardsticks import YARDSTICKS
 
 ENGINE_VERSION = 1  # raise it when a change of the code changes what a cell's numbers are
 SHIPPED = Path(__file__).parent / "studies"
