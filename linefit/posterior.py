@@ -3,10 +3,9 @@
 Parameters come from a discrete prior and pixels are the rounded line, so everything is a finite sum;
 float64 throughout. Fits that know nothing of how images are drawn live in `linefit.closed_form`.
 
-The generator draws line and columns anew until 3 pixels are lit. So a line and an image appear
-together with probability proportional to prior times likelihood on the images with 3 or more lit
-pixels, with one constant for all of them: the rejection does not change the posterior. (It does change
-the distribution of lines over images: those with few visible columns are rejected more often.)
+The generator draws line and columns anew until 3 pixels are lit. So a line and an image come together
+with probability proportional to prior times likelihood, by one constant for all pairs of an image with
+3 or more lit pixels and a line: given an image, the rejection has no influence on the posterior.
 """
 
 from __future__ import annotations
