@@ -17,6 +17,7 @@ from scipy import special
 FloatArray = npt.NDArray[np.float64]
 Scale = Literal["log", "linear"]
 MINIMUM_SEEDS = 3
+TIE = 1 + 1e-9
 
 
 class TooFewSeedsError(ValueError):
@@ -184,11 +185,12 @@ def crossed_uncertainty(sides: Sequence[FloatArray], image_effects: FloatArray) 
         cell += squares.cell
         least_df = min(least_df, n_seeds - 1)
     image_weight = image_part**2 / image_df
-    variance, weight = max(
-        (seed_part + image_part - cell_part, seed_weight + image_weight + cell_weight),
-        (seed_part, seed_weight),
-        (image_part, image_weight),
-    )
+    variance, weight = seed_part + image_part - cell_part, seed_weight + image_weight + cell_weight
+    # TIE keeps rounding from choosing between terms that are equal but for their degrees of freedom
+    if variance <= TIE * max(seed_part, image_part):
+        seeds_lead = TIE * seed_part >= image_part
+        variance = seed_part if seeds_lead else image_part
+        weight = seed_weight if seeds_lead else image_weight
     df = variance**2 / weight if weight > 0 else least_df
     components = Components(seed, max(image_part - cell_part, 0.0) * n_images, cell, image_df)
     return Uncertainty(variance, max(df, least_df), components)

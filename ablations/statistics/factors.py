@@ -135,7 +135,7 @@ def _functional(
     estimate = {term: float(observed[term] - noise[term]) for term in observed}
     total = sum(estimate.values())
     raw_total = float(sum(observed.values()))
-    if total <= 0:
+    if total <= 1e-12:  # below rounding of log MSE
         raise ValueError("the variants differ by no more than the noise of seeds and images")
 
     fewest = min(len(values) for values in errors.values())
@@ -188,8 +188,9 @@ def noise_variances(errors: Sequence[FloatArray], shape: tuple[int, ...]) -> dic
     seed_variance = 0.0
     for values in errors:
         squares = mean_squares(values / values.mean())
-        # without the noise of cells, which the images' influence holds already; unbiased, so not clipped
+        # without the noise of cells, which the images' influence holds already
         seed_variance += (squares.seed - squares.cell) / values.size / n_variants
+    seed_variance = max(seed_variance, 0.0)
     noise = {}
     for term, variances in of_images.items():
         df = np.prod([shape[axis] - 1 for axis in term])
@@ -213,15 +214,15 @@ def _type_two(
     symbols = [f"C(x{i})" for i in range(len(factors))]
     main, pairs = " + ".join(symbols), [f"{a}:{b}" for a, b in itertools.combinations(symbols, 2)]
     for formula in (" + ".join([main, *pairs]), main):
-        model = ols(f"y ~ {formula}", data).fit()
-        design = model.model.exog
-        if np.linalg.matrix_rank(design) == design.shape[1] and model.df_resid > 0:
+        model = ols(f"y ~ {formula}", data)
+        n_columns = model.exog.shape[1]
+        if np.linalg.matrix_rank(model.exog) == n_columns < len(data):
             break
     else:
         raise ValueError(
             "the factors cannot be told apart on this grid: their levels always change together"
         )
-    anova = sm.stats.anova_lm(model, typ=2)
+    anova = sm.stats.anova_lm(model.fit(), typ=2)
     residual = anova.loc["Residual"]
     residual_ms = residual["sum_sq"] / residual["df"]
     total = float(((data["y"] - data["y"].mean()) ** 2).sum())
