@@ -1,0 +1,228 @@
+"""A study's report as one HTML file: sentences, tables, figures, failures, provenance and methods.
+
+Everything in it was computed elsewhere (`ablations.compare`, `ablations.plots`); here it is only laid out.
+The file needs no other file and no network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from ablations.plots import figure_names
+from ablations.plots.style import (
+    BAND,
+    BLUE,
+    GREEN,
+    GRID,
+    INK,
+    MUTED,
+    ORANGE,
+    PAPER,
+    PURPLE,
+    TRACK,
+    VERMILION,
+    number,
+)
+from ablations.results import Results
+
+if TYPE_CHECKING:
+    from ablations.compare import StudyComparison
+
+# The colours of the figures become those of the page, which follow the reader's light or dark mode.
+CSS_COLOURS = {
+    name: f"var(--{variable})"
+    for name, variable in (
+        (INK, "ink"),
+        (MUTED, "muted"),
+        (TRACK, "track"),
+        (GRID, "grid"),
+        (BAND, "band"),
+        (PAPER, "paper"),
+        (BLUE, "blue"),
+        (ORANGE, "orange"),
+        (GREEN, "green"),
+        (VERMILION, "vermilion"),
+        (PURPLE, "purple"),
+    )
+}
+SVG_TITLE = "{http://www.w3.org/2000/svg}title"
+SVG_DESCRIPTION = ".//{http://purl.org/dc/elements/1.1/}description"
+KEY_SHOWN = 10  # characters of a cell's key
+SENTENCES_SHOWN = 8  # more of them are folded away
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text: `rows` of one cell a column; numeric columns are set flush right."""
+
+    caption: str
+    columns: Sequence[str]
+    numeric: Sequence[bool]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class InlineFigure:
+    """A figure to stand in the page: its SVG, and what it shows in words for those who cannot see it."""
+
+    name: str
+    title: str
+    description: str
+    svg: Markup
+
+
+def write_report(
+    results: Results,
+    comparisons: Mapping[str, StudyComparison],
+    figures: Path,
+    path: Path,
+    *,
+    command: str,
+) -> Path:
+    """Write the report to `path` and return it.
+
+    `comparisons` has one entry an evaluation split, `figures` is the directory that `ablations.plots.write_figures`
+    wrote (figures missing from it are left out), `command` is the command line that made the results.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ablations"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    cells = results.cells
+    failed = cells[cells["status"] != "ok"]
+    variants = list(dict.fromkeys(cells["variant"]))
+    page = environment.get_template("report.html.j2").render(
+        results=results,
+        command=command,
+        n_ok=len(cells) - len(failed),
+        n_variants=len(variants),
+        seeds=seed_counts(cells),
+        sections=[_section(results, split, comparisons[split], variants) for split in comparisons],
+        sentences_shown=SENTENCES_SHOWN,
+        figures=[
+            inline_figure(figures / f"{name}.svg")
+            for name in figure_names(results)
+            if (figures / f"{name}.svg").is_file()
+        ],
+        failures=cell_table(failed, "Cells that failed") if len(failed) else None,
+        cells=cell_table(cells, "All cells"),
+        facts={name: facts(value) for name, value in results.provenance.items()},
+        protocol={name: facts(value) for name, value in results.protocol.items()},
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def seed_counts(cells: pd.DataFrame) -> str:
+    """Cells a variant: `5`, or `3 to 5` where variants differ."""
+    counts = cells.groupby("variant").size()
+    if counts.empty:
+        return "0"
+    low, high = counts.min(), counts.max()
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def frame_table(frame: pd.DataFrame, caption: str) -> Table:
+    """A table of a frame: three significant digits; `x`, `x_low` and `x_high` become one column `x [low, high]`."""
+    columns: list[str] = []
+    numeric: list[bool] = []
+    texts: list[list[str]] = []
+    for name in map(str, frame.columns):
+        if name.endswith(("_low", "_high")) and name.rpartition("_")[0] in frame:
+            continue
+        values = frame[name]
+        text = [text_of(value) for value in values]
+        if {f"{name}_low", f"{name}_high"} <= set(frame.columns):
+            ends = zip(frame[f"{name}_low"], frame[f"{name}_high"], strict=True)
+            text = [
+                f"{value} [{text_of(low)}, {text_of(high)}]" if pd.notna(low) else value
+                for value, (low, high) in zip(text, ends, strict=True)
+            ]
+        columns.append(name.replace("_", " "))
+        numeric.append(pd.api.types.is_numeric_dtype(values) and values.dtype != bool)
+        texts.append(text)
+    return Table(caption, columns, numeric, list(zip(*texts, strict=True)))
+
+
+def cell_table(cells: pd.DataFrame, caption: str) -> Table:
+    """The table of cells, keys cut short."""
+    return frame_table(cells.assign(key=cells["key"].str[:KEY_SHOWN]), caption)
+
+
+def text_of(value: Any) -> str:
+    """A table's entry as text."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return NOTHING
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{int(value):,}" if value >= 10_000 else str(value)
+    if isinstance(value, float | np.floating):
+        return NOTHING if np.isnan(value) else number(float(value))
+    return str(value)
+
+
+def facts(value: Any) -> str:
+    """A value of the provenance or the protocol as one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {facts(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(facts(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else text_of(value)
+
+
+def inline_figure(path: Path) -> InlineFigure:
+    """An SVG file of `ablations.plots`, made fit to stand in a page with others, in the page's colours."""
+    text = path.read_text(encoding="utf-8")
+    root = ElementTree.fromstring(text)
+    title = root.findtext(SVG_TITLE, path.stem)
+    description = root.findtext(SVG_DESCRIPTION, "")
+    svg = text[text.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r"<title>.*?</title>", "", svg, count=1, flags=re.DOTALL)
+    # Ids are unique in a file only, and a page may hold an id once.
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{path.stem}-", svg)
+    for colour, variable in CSS_COLOURS.items():
+        svg = svg.replace(colour, variable)
+    label = Markup('<svg role="img" aria-label="{}. {}"').format(title, description)
+    return InlineFigure(path.stem, title, description, label + Markup(svg.removeprefix("<svg")))
+
+
+def _section(
+    results: Results, split: str, comparison: StudyComparison, variants: Sequence[str]
+) -> dict[str, Any]:
+    importance = comparison.importance
+    images = f"{len(results.splits[split].params):,}"
+    return {
+        "split": split,
+        "images": images,
+        "sentences": [comparison.sentence(variant) for variant in variants],
+        "table": frame_table(
+            comparison.table, f"Variants and yardsticks on split {split} ({images} images)"
+        ),
+        "methods": comparison.methods,
+        "importance": None
+        if importance is None
+        else {
+            "table": frame_table(
+                importance.table, f"Importance of the factors ({importance.method})"
+            ),
+            "note": importance.note,
+            "noise_share": number(importance.noise_share),
+        },
+    }
