@@ -4,7 +4,8 @@ A batch is `DeltaMap`, a data set `DeltaImages`; both go where a tensor `(N, 1, 
 `nn.Module`. An operation without an exact form raises `UnsupportedOperation`.
 """
 
+from linefit.deltamap.adam import FusedAdam
 from linefit.deltamap.deltamap import DeltaImages, DeltaMap
 from linefit.deltamap.errors import UnsupportedOperation
 
-__all__ = ["DeltaImages", "DeltaMap", "UnsupportedOperation"]
+__all__ = ["DeltaImages", "DeltaMap", "FusedAdam", "UnsupportedOperation"]

@@ -95,9 +95,9 @@ def _constant(like: DeltaMap, tensor: Tensor, operation: str) -> Tensor:
     height, width = like.area
     if like.ndim == 3:
         flat = tensor.ndim > 0 and tensor.shape[-1] == height * width
-        tensor = tensor.unflatten(-1, (height, width)) if flat else tensor[..., None]
+        tensor = tensor.reshape(*tensor.shape[:-1], height, width) if flat else tensor[..., None]
     elif like.ndim == 2 and tensor.ndim > 0:
-        tensor = tensor.view(-1, height, width)
+        tensor = tensor.reshape(-1, height, width)
     return tensor.reshape(*[1] * (3 - tensor.ndim), *tensor.shape)
 
 

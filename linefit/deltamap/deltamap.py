@@ -135,7 +135,7 @@ class DeltaMap:
     def __torch_function__(
         cls,
         func: Callable[..., Any],
-        types: Sequence[type],  # noqa: ARG003
+        types: Sequence[type],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
@@ -149,22 +149,25 @@ class DeltaMap:
             raise AttributeError(f"a DeltaMap has no attribute {name!r}")
         if not callable(method):
             unsupported(f"Tensor.{name}")
-        return lambda *args, **kwargs: self.__torch_function__(method, (), (self, *args), kwargs)
+        return lambda *args, **kwargs: self._call(method, self, *args, **kwargs)
+
+    def _call(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return self.__torch_function__(func, (), args, kwargs)
 
     def __add__(self, other: Any) -> Any:
-        return torch.add(self, other)  # type: ignore[call-overload]
+        return self._call(torch.add, self, other)
 
     def __sub__(self, other: Any) -> Any:
-        return torch.sub(self, other)  # type: ignore[call-overload]
+        return self._call(torch.sub, self, other)
 
     def __mul__(self, other: Any) -> Any:
-        return torch.mul(self, other)  # type: ignore[call-overload]
+        return self._call(torch.mul, self, other)
 
     def __truediv__(self, other: Any) -> Any:
-        return torch.div(self, other)  # type: ignore[call-overload]
+        return self._call(torch.div, self, other)
 
     def __pow__(self, other: Any) -> Any:
-        return torch.pow(self, other)  # type: ignore[call-overload]
+        return self._call(torch.pow, self, other)
 
     def __radd__(self, other: Any) -> Any:
         return self + other
@@ -176,7 +179,7 @@ class DeltaMap:
         return -self + other
 
     def __neg__(self) -> Any:
-        return torch.neg(self)  # type: ignore[call-overload]
+        return self._call(torch.neg, self)
 
     def __repr__(self) -> str:
         return f"DeltaMap(shape={tuple(self.shape)}, rows={self.sites.rows}, dtype={self.dtype})"
@@ -211,12 +214,14 @@ class DeltaImages:
     """Binary images as a data set of delta maps: index tables are built once, `batch` gathers them.
 
     Args:
-        pixels: `(N, H, W)` or `(N, 1, H, W)`, zero or not.
+        pixels: `(N, H, W)` or `(N, 1, H, W)`, 0 or 1.
         dtype, device: of the maps.
         padded: every batch of `b` images has the same number of rows, so that shapes do not depend on data and the
             host need not know them (CUDA graphs). Indices of a batch must then be distinct. Default: off the CPU.
         kernels: "numba" for the compiled kernels (CPU, float32 or float64), "torch" for the plain form that they
             are tested against. Default: numba where it runs.
+
+    Raises ValueError for pixels of another shape or other values, and for numba kernels where they do not run.
     """
 
     def __init__(
@@ -228,24 +233,27 @@ class DeltaImages:
         padded: bool | None = None,
         kernels: Literal["torch", "numba"] | None = None,
     ) -> None:
-        lit = np.asarray(pixels.cpu() if isinstance(pixels, Tensor) else pixels) != 0
+        values = np.asarray(pixels.cpu() if isinstance(pixels, Tensor) else pixels)
+        lit = values != 0
+        if not np.array_equal(values, lit):
+            raise ValueError("pixels are not binary: values other than 0 and 1 have no delta map")
         if lit.ndim == 4 and lit.shape[1] == 1:
             lit = lit[:, 0]
         if lit.ndim != 3 or not len(lit):
             raise ValueError(
-                f"pixels of shape {lit.shape} are not images (N, H, W) or (N, 1, H, W)"
+                f"pixels of shape {values.shape} are not images (N, H, W) or (N, 1, H, W)"
             )
         device = torch.device(device)
-        on_cpu = device.type == "cpu"
-        compiled = on_cpu and dtype in (torch.float32, torch.float64)
+        padded = device.type != "cpu" if padded is None else padded
+        # Padding is for devices that the host must not wait for; the compiled kernels read exact tables.
+        compiled = device.type == "cpu" and dtype in (torch.float32, torch.float64) and not padded
         if kernels == "numba" and not compiled:
             raise ValueError(
-                f"kernels='numba' run on the CPU in float32 or float64, not on {device} in {dtype}"
+                "kernels='numba' run on the CPU in float32 or float64, without padding;"
+                f" not on {device} in {dtype}, padded={padded}"
             )
-        padded = not on_cpu if padded is None else padded
         self.dtype = dtype
-        # Padding is for devices that the host must not wait for; the compiled kernels read exact tables.
-        self.kernels = kernels or "torch"
+        self.kernels: Literal["torch", "numba"] = kernels or ("numba" if compiled else "torch")
         self.tables = SiteTables(lit, device, padded)
 
     def __len__(self) -> int:

@@ -79,7 +79,9 @@ class Convolution:
         change = background.new_zeros(
             sites.rows + 1, background.shape[1]
         )  # the last row takes what falls outside
-        change = change.index_add(0, targets.view(-1), taps.view(targets.numel(), background.shape[1]))
+        change = change.index_add(
+            0, targets.view(-1), taps.view(targets.numel(), background.shape[1])
+        )
         return background.index_select(0, sites.site) + change[:-1]
 
     def maximum(self) -> Tensor:
@@ -124,8 +126,8 @@ class Convolution:
 def flattened_linear(source: DeltaMap, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.linear` of a flattened map: `(N, C * H * W)` to `(N, out)`."""
     if source.sites.batch.kernels == "numba":
-        from linefit.deltamap.linear_numba import flattened_linear_by_site, reads_by_site
+        from linefit.deltamap.linear_numba import by_site_linear, is_by_site
 
-        if reads_by_site(weight):
-            return flattened_linear_by_site(source, weight, bias)
+        if is_by_site(weight):
+            return by_site_linear(source, weight, bias)
     return F.linear(source.to_dense(), weight, bias)

@@ -65,7 +65,9 @@ class SiteTables:
     """
 
     def __init__(self, pixels: NDArray[np.bool_], device: torch.device, padded: bool) -> None:
-        self.images, self.height, self.width = pixels.shape
+        self.images: int = pixels.shape[0]
+        self.height: int = pixels.shape[1]
+        self.width: int = pixels.shape[2]
         self.device = device
         self.padded = padded
         self._pixels = pixels
@@ -98,9 +100,9 @@ class SiteTables:
         return self._active[footprint]
 
     def links(self, footprint: Footprint, kernel: Kernel) -> Tensor:
-        """`(total + 1, taps)` int32: for an entry of `footprint`, the entries of the dilated footprint that its taps reach.
+        """`(total + 1, taps)` int32: for an entry of `footprint`, the entries of the dilated one that its taps reach.
 
-        Counted from the image's first entry; -1 where a tap reaches outside the map, and for the dummy entry.
+        They count from the image's first entry; -1 where a tap reaches outside the map, and for the dummy entry.
         """
         key = (footprint, kernel)
         if key not in self._links:

@@ -17,7 +17,7 @@ from linefit.coordinates import ConcatCoordinates
 from linefit.deltamap import DeltaImages
 
 DIM = 11
-KERNELS = ("torch",)
+KERNELS = ("torch", "numba")
 TOLERANCE = 1e-12
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {

@@ -1,0 +1,166 @@
+"""Adam for nets on delta maps on the CPU: the update of a large linear layer and its gradient in one pass.
+
+Torch's fused Adam updates all other parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from linefit.deltamap.linear_numba import FAST, FactoredGradient, FloatArray, IntArray
+
+LARGE = 1 << 20  # elements from which a weight's layout and its fused update pay
+
+
+class FusedAdam:
+    """Adam (Kingma & Ba, 2015) with the arithmetic of `torch.optim.Adam`, for parameters on the CPU.
+
+    A weight matrix of at least `LARGE` elements, wider than tall, is stored input-major from here on (same values,
+    other strides), and the gradient that a delta map leaves for it is kept as factors until `step` uses them: it
+    never appears in `.grad`. Nothing else about training changes: `zero_grad()`, `loss.backward()`, `step()`.
+
+    Raises ValueError for a parameter that is not on the CPU.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        params = list(params)
+        for parameter in params:
+            if parameter.device.type != "cpu":
+                raise ValueError(f"a parameter is on {parameter.device}: FusedAdam is for the CPU")
+        self.lr, self.betas, self.eps = lr, betas, eps
+        self.large = [_LargeWeight(parameter) for parameter in params if _is_large(parameter)]
+        small = [parameter for parameter in params if not _is_large(parameter)]
+        self.adam = torch.optim.Adam(small, lr, betas, eps, fused=True) if small else None
+
+    def zero_grad(self) -> None:
+        if self.adam is not None:
+            self.adam.zero_grad()
+        for weight in self.large:
+            weight.parameter.grad = None
+            weight.factored.clear()
+
+    @torch.no_grad()
+    def step(self) -> None:
+        if self.adam is not None:
+            self.adam.step()
+        for weight in self.large:
+            weight.step(self.lr, self.betas, self.eps)
+
+
+def _is_large(parameter: nn.Parameter) -> bool:
+    return (
+        parameter.requires_grad
+        and parameter.ndim == 2
+        and parameter.numel() >= LARGE
+        and parameter.shape[1] > parameter.shape[0]
+        and parameter.dtype in (torch.float32, torch.float64)
+    )
+
+
+class _LargeWeight:
+    """A weight `(out, in)`, stored as `(in, out)`, with its gradient's factors and its moments."""
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        parameter.data = parameter.data.t().contiguous().t()
+        self.parameter = parameter
+        self.factored: list[FactoredGradient] = []
+        parameter.factored_gradients = self.factored  # type: ignore[attr-defined]
+        self.steps = 0
+        self.mean = torch.zeros_like(parameter.data.t())
+        self.square = torch.zeros_like(parameter.data.t())
+
+    def step(self, lr: float, betas: tuple[float, float], eps: float) -> None:
+        gradient: Tensor | None = self.parameter.grad
+        if gradient is None and not self.factored:
+            return
+        self.steps += 1
+        rate, root = lr / (1 - betas[0] ** self.steps), math.sqrt(1 - betas[1] ** self.steps)
+        weight = self.parameter.data.t().numpy()
+        constants = np.array(
+            [1 - betas[0], betas[1], 1 - betas[1], rate, 1 / root, eps], weight.dtype
+        )
+        if gradient is None and len(self.factored) == 1:
+            (factors,) = self.factored
+            by_site, output = factors.input, factors.output
+            background, delta, image, first = (
+                by_site.background,
+                by_site.delta,
+                by_site.image,
+                by_site.first,
+            )
+            dense = np.empty((0, 0), weight.dtype)
+        else:  # several backward passes, or one through a dense map
+            dense = (
+                torch.zeros_like(self.mean).numpy()
+                if gradient is None
+                else gradient.t().contiguous().numpy()
+            )
+            for factors in self.factored:
+                factors.add_to(dense)
+            output = np.empty((0, weight.shape[1]), weight.dtype)
+            background = np.empty((1, len(weight)), weight.dtype)
+            delta, image = np.empty((1, 0), weight.dtype), np.empty(0, np.int64)
+            first = np.zeros(len(weight) + 1, np.int64)
+        total = output.sum(0)
+        _step(
+            background, delta, image, first, output, total, dense, constants,
+            weight, self.mean.numpy(), self.square.numpy(),
+        )  # fmt: skip
+
+
+# error_model "numpy": Python's check for a zero divisor would keep the division from being vectorised.
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _step(
+    background: FloatArray,
+    delta: FloatArray,
+    image: IntArray,
+    first: IntArray,
+    output: FloatArray,  # (N, out)
+    total: FloatArray,
+    dense: FloatArray,  # (C * H * W, out), or empty: then the gradient is the factors'
+    constants: NDArray[Any],
+    weight: FloatArray,  # (C * H * W, out), updated like the moments
+    mean: FloatArray,
+    square: FloatArray,
+) -> None:
+    channels, area = background.shape
+    outs = weight.shape[1]
+    gradient = np.empty(outs, weight.dtype)
+    weigh_mean, keep_square, weigh_square, rate, inverse_root, eps = constants
+    for c in range(channels):
+        for s in range(area):
+            index = c * area + s
+            if len(dense):
+                gradient[:] = dense[index]
+            else:
+                value = background[c, s]
+                for o in range(outs):
+                    gradient[o] = value * total[o]
+                for at in range(first[s], first[s + 1]):
+                    change = delta[c, at]
+                    if change != 0:
+                        fed = output[image[at]]
+                        for o in range(outs):
+                            gradient[o] += change * fed[o]
+            m, v, w = mean[index], square[index], weight[index]
+            # One loop per array: LLVM vectorises three short loops, not one that writes three arrays.
+            for o in range(outs):
+                m[o] += weigh_mean * (gradient[o] - m[o])
+            for o in range(outs):
+                v[o] = keep_square * v[o] + weigh_square * gradient[o] * gradient[o]
+            for o in range(outs):
+                w[o] -= rate * m[o] / (np.sqrt(v[o]) * inverse_root + eps)

@@ -1,0 +1,237 @@
+"""Global maximum of a convolution on the CPU, compiled: the fast form of `Convolution.maximum`.
+
+Forward multiplies a few images' rows at a time by all taps (sgemm), adds the products up in cache and keeps each
+channel's arg-max. Backward visits the arg-max patches alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+if TYPE_CHECKING:
+    from linefit.deltamap.layers import Convolution
+
+CANDIDATES = 16  # best background sites per channel that are tried before all are searched
+CHUNK = 1 << 20  # bytes of products that are alive at a time: a core's share of cache
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.int64]
+
+
+def maximum_of_convolution(convolution: Convolution) -> Tensor:
+    """`(N, C)`: the largest value of each channel before activations, differentiable."""
+    from linefit.deltamap.layers import site_table
+
+    source = convolution.source
+    maximum: Tensor = _MaximumOfConvolution.apply(  # type: ignore[no-untyped-call]
+        site_table(source.background),
+        source.rows,
+        convolution.weight,
+        convolution.bias,
+        convolution,
+    )
+    return maximum
+
+
+class _MaximumOfConvolution(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        background: Tensor,
+        rows: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,  # noqa: ARG004  (autograd asks for one parameter per tensor)
+        convolution: Convolution,
+    ) -> Tensor:
+        source, sites = convolution.source.sites, convolution.sites
+        below = (
+            convolution.convolve_background()
+            .permute(1, 2, 0)
+            .reshape(len(background), -1)
+            .contiguous()
+        )
+        values, candidates = below.t().topk(min(CANDIDATES, len(below)))
+        delta = rows - background.index_select(0, source.site)
+        taps = weight.permute(1, 2, 3, 0).reshape(delta.shape[1], -1)
+        targets = source.targets(convolution.kernel)
+        images, channels = len(source.batch), len(weight)
+        best = rows.new_empty(images, channels)
+        chosen = torch.empty(images, channels, dtype=torch.int64)
+        for first, last, begin, end in chunks(
+            source.start.tolist(), taps.shape[1] * rows.element_size()
+        ):
+            _search(
+                (delta[begin:end] @ taps).numpy(),
+                targets[begin:end].numpy(),
+                source.start[first : last + 1].numpy(),
+                sites.start[first : last + 1].numpy(),
+                sites.site.numpy(),
+                sites.row_of_site[first:last].numpy(),
+                below.numpy(),
+                values.numpy(),
+                candidates.numpy(),
+                best[first:last].numpy(),
+                chosen[first:last].numpy(),
+            )
+        ctx.save_for_backward(background, rows, weight, chosen)
+        ctx.convolution = convolution
+        return best
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        background, rows, weight, chosen = ctx.saved_tensors
+        convolution: Convolution = ctx.convolution
+        by_tap = weight.detach().flatten(2).transpose(1, 2).contiguous()  # (out, taps, in)
+        to_weight = torch.zeros_like(by_tap)
+        to_background, to_rows = torch.zeros_like(background), torch.zeros_like(rows)
+        source, sites = convolution.source.sites, convolution.sites
+        _scatter(
+            gradient.contiguous().numpy(),
+            chosen.numpy(),
+            sites.site.numpy(),
+            source.row_of_site.numpy(),
+            np.array(convolution.kernel.offsets),
+            np.array(convolution.source.area),
+            background.detach().contiguous().numpy(),
+            rows.detach().contiguous().numpy(),
+            by_tap.numpy(),
+            to_background.numpy(),
+            to_rows.numpy(),
+            to_weight.numpy(),
+        )
+        bias = gradient.sum(0) if ctx.needs_input_grad[3] else None
+        return to_background, to_rows, to_weight.transpose(1, 2).reshape(weight.shape), bias, None
+
+
+def chunks(start: list[int], row_bytes: int) -> list[tuple[int, int, int, int]]:
+    """Runs of images `(first, last, begin row, end row)` whose rows take about `CHUNK` bytes."""
+    runs = []
+    first = 0
+    for last in range(1, len(start)):
+        if last == len(start) - 1 or (start[last + 1] - start[first]) * row_bytes > CHUNK:
+            runs.append((first, last, start[first], start[last]))
+            first = last
+    return runs
+
+
+@njit(cache=True, nogil=True)
+def _search(
+    products: FloatArray,  # (rows of the source, taps * C)
+    targets: IntArray,  # (rows of the source, taps)
+    source_start: IntArray,
+    start: IntArray,
+    site: IntArray,
+    row_of_site: IntArray,  # (images, H * W)
+    background: FloatArray,  # (H * W, C)
+    values: FloatArray,  # (C, candidates)
+    candidates: IntArray,
+    best: FloatArray,  # (images, C), written
+    chosen: IntArray,
+) -> None:
+    area, channels = background.shape
+    taps = targets.shape[1]
+    absent = len(site)
+    most = 0
+    for image in range(len(best)):
+        most = max(most, start[image + 1] - start[image])
+    sums = np.empty((most, channels), background.dtype)
+    where = np.empty(channels, np.int32)
+    for image in range(len(best)):
+        begin = start[image]
+        count = start[image + 1] - begin
+        for row in range(count):
+            for c in range(channels):
+                sums[row, c] = background[site[begin + row], c]
+        for row in range(
+            source_start[image] - source_start[0], source_start[image + 1] - source_start[0]
+        ):
+            for tap in range(taps):
+                target = targets[row, tap]
+                if target != absent:
+                    reached = sums[target - begin]
+                    product = products[row, tap * channels : (tap + 1) * channels]
+                    for c in range(channels):
+                        reached[c] += product[c]
+        top = best[image]
+        top[:] = -np.inf
+        where[:] = -1
+        for row in range(count):
+            candidate = sums[row]
+            for c in range(channels):
+                value = candidate[c]
+                larger = value > top[c] or value != value  # NaN wins, as in a dense pool
+                top[c] = value if larger else top[c]
+                where[c] = row if larger else where[c]
+        for c in range(channels):
+            chosen[image, c] = begin + where[c]
+            shown = -1
+            exhausted = True
+            for k in range(values.shape[1]):
+                if where[c] >= 0 and values[c, k] <= top[c]:
+                    exhausted = False
+                    break
+                if row_of_site[image, candidates[c, k]] == absent:
+                    shown = candidates[c, k]
+                    exhausted = False
+                    break
+            if exhausted:
+                largest = top[c]
+                for s in range(area):
+                    if row_of_site[image, s] == absent and (
+                        (shown < 0 and where[c] < 0) or background[s, c] > largest
+                    ):
+                        shown = s
+                        largest = background[s, c]
+            if shown >= 0:
+                top[c] = background[shown, c]
+                chosen[image, c] = absent + shown
+
+
+@njit(cache=True, nogil=True)
+def _scatter(
+    gradient: FloatArray,  # (N, C)
+    chosen: IntArray,
+    site: IntArray,
+    row_of_site: IntArray,  # of the source, (N, H * W)
+    offsets: IntArray,  # (taps, 2)
+    size: IntArray,  # height, width
+    background: FloatArray,  # of the source, (H * W, in)
+    rows: FloatArray,
+    weight: FloatArray,  # (C, taps, in)
+    to_background: FloatArray,
+    to_rows: FloatArray,
+    to_weight: FloatArray,
+) -> None:
+    images, channels = gradient.shape
+    height, width = size
+    inner = weight.shape[2]
+    for image in range(images):
+        for c in range(channels):
+            g = gradient[image, c]
+            if g == 0:
+                continue
+            where = chosen[image, c]
+            at = site[where] if where < len(site) else where - len(site)
+            for tap in range(len(offsets)):
+                y = at // width + offsets[tap, 0]
+                x = at % width + offsets[tap, 1]
+                if y < 0 or y >= height or x < 0 or x >= width:
+                    continue
+                row = row_of_site[image, y * width + x]
+                if row < len(rows):
+                    value, to_value = rows[row], to_rows[row]
+                else:
+                    value, to_value = background[y * width + x], to_background[y * width + x]
+                kernel, to_kernel = weight[c, tap], to_weight[c, tap]
+                for i in range(inner):
+                    to_kernel[i] += g * value[i]
+                    to_value[i] += g * kernel[i]
