@@ -118,8 +118,8 @@ def write_report(
             for name in figure_names(results)
             if (figures / f"{name}.svg").is_file()
         ],
-        failures=cell_table(failed, "Cells that failed") if len(failed) else None,
-        cells=cell_table(cells, "All cells"),
+        failures=cell_table(results, failed, "Cells that failed") if len(failed) else None,
+        cells=cell_table(results, cells, "All cells"),
         facts={name: facts(value) for name, value in results.provenance.items()},
         protocol={name: facts(value) for name, value in results.protocol.items()},
     )
@@ -159,9 +159,10 @@ def frame_table(frame: pd.DataFrame, caption: str) -> Table:
     return Table(caption, columns, numeric, list(zip(*texts, strict=True)))
 
 
-def cell_table(cells: pd.DataFrame, caption: str) -> Table:
-    """The table of cells, keys cut short."""
-    return frame_table(cells.assign(key=cells["key"].str[:KEY_SHOWN]), caption)
+def cell_table(results: Results, cells: pd.DataFrame, caption: str) -> Table:
+    """The table of some cells, keys cut short, without the factors: they are in the variant's name."""
+    shown = cells.drop(columns=[*results.factors], errors="ignore")
+    return frame_table(shown.assign(key=shown["key"].str[:KEY_SHOWN]), caption)
 
 
 def text_of(value: Any) -> str:

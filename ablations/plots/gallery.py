@@ -107,23 +107,16 @@ def plot_gallery(
             if least_squares is not None:
                 lines.append((least_squares[image], LEAST_SQUARES))
             _draw(axes, pixels[image], lines)
-            hidden = [
-                "ABCD"[j]
-                for j, net in enumerate(nets)
+            outside = [
+                letter
+                for letter, net in zip("ABCD", nets, strict=False)
                 if clip_line(net.predictions[image], pixels.shape[-1]) is None
             ]
-            if hidden:
-                axes.text(
-                    0.03,
-                    0.03,
-                    f"outside: {', '.join(hidden)}",
-                    transform=axes.transAxes,
-                    size=SMALL,
-                )
+            missing = f"; {''.join(outside)} outside" if outside else ""
             slope, intercept = data.params[image] + 0.0  # no -0.00
             line = f"m = {slope:.2f}, c = {intercept:.0f}; MSE {number(errors[image])}"
             axes.set_title(
-                f"image {image}, {quantile:.0%} quantile\n{line}",
+                f"image {image}, {quantile:.0%} quantile{missing}\n{line}",
                 size=SMALL,
                 loc="left",
                 pad=3,

@@ -25,7 +25,6 @@ from ablations.plots.errors import stack_flags
 from ablations.plots.gallery import clip_line
 from ablations.plots.style import BLUE, PURPLE, number, text_inches, wrap
 from ablations.plots.summary import summarise
-from ablations.results import VariantResults
 from ablations.statistics import crossed_mean
 from linefit.images import lab_images
 
@@ -283,13 +282,15 @@ def test_gallery_takes_the_seed_with_the_median_mse_and_says_so(pixels):
 
 
 def test_gallery_says_which_lines_lie_outside_the_image(pixels):
-    results = synthetic_results(1, 3, 60)
+    results = synthetic_results(4, 3, 60)
     split = results.splits["test"]
     away = np.full((3, 60, 2), [0.0, 1000.0], dtype=np.float32)
-    lost: VariantResults = replace(split.variants[0], predictions=away)
-    results = replace(results, splits={"test": replace(split, variants=(lost,))})
-    figure = plot_gallery(results, "test", pixels)
-    assert all([t.get_text() for t in axes.texts] == ["outside: A"] for axes in figure.axes)
+    lost = tuple(replace(variant, predictions=away) for variant in split.variants)
+    figure = plot_gallery(
+        replace(results, splits={"test": replace(split, variants=lost)}), "test", pixels
+    )
+    assert all("ABCD outside" in axes.get_title(loc="left") for axes in figure.axes)
+    assert_legible(figure)
 
 
 def test_gallery_spreads_over_many_variants_from_best_to_worst(pixels):
