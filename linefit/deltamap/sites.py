@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from linefit.deltamap.sites_numba import gather_sites, gather_targets, place_rows
+
 Footprint = tuple[tuple[int, int], ...]
 """Sorted offsets (rows, columns) from a lit pixel to the sites that it may change."""
 
@@ -160,6 +162,11 @@ class Sites:
         tables, indices = batch.tables, batch.indices
         active = tables.active(footprint)
         self.most = active.most
+        if batch.kernels == "numba":
+            arrays = gather_sites(active.start.numpy(), active.site.numpy(), indices.numpy())
+            self.start, self.image, self.site, self._entry = map(torch.from_numpy, arrays)
+            self.rows = len(self.site)
+            return
         begin = active.start[indices]
         counts = active.start[indices + 1] - begin
         self.start = torch.cat([counts.new_zeros(1), counts.cumsum(0)])  # (N + 1,)
@@ -172,19 +179,20 @@ class Sites:
         row = torch.arange(self.rows, device=tables.device)
         padding = self.rows - self.start[-1:]
         # output_size spares the host from reading the counts.
-        self.image = torch.repeat_interleave(
-            torch.cat([counts, padding]), output_size=self.rows
-        )  # (R,)
+        self.image = torch.repeat_interleave(torch.cat([counts, padding]), output_size=self.rows)
         shift = torch.cat([begin - self.start[:-1], begin.new_zeros(1)])
-        entry = row + shift[self.image]
         dummy = len(active.site) - 1
-        self._entry = torch.where(self.image < len(indices), entry, dummy)
+        self._entry = torch.where(self.image < len(indices), row + shift[self.image], dummy)
         self.site = active.site[self._entry]  # (R,)
 
     def targets(self, kernel: Kernel) -> Tensor:
         """`(R, taps)` int64: the rows of the dilated sites that each row's taps reach; their number where outside."""
         to = self.dilated(kernel)
-        links = self.batch.tables.links(self.footprint, kernel)[self._entry]
+        links = self.batch.tables.links(self.footprint, kernel)
+        if self.batch.kernels == "numba":
+            arrays = (links.numpy(), self._entry.numpy(), self.image.numpy(), to.start.numpy())
+            return torch.from_numpy(gather_targets(*arrays, to.rows))
+        links = links[self._entry]
         return torch.where(links >= 0, links + to.start[self.image][:, None], to.rows)
 
     def dilated(self, kernel: Kernel) -> Sites:
@@ -195,6 +203,9 @@ class Sites:
         """`(N, H * W)` int64: the row that holds a site, `R` where the site is not active."""
         tables = self.batch.tables
         area = tables.height * tables.width
+        if self.batch.kernels == "numba":
+            arrays = (self.image.numpy(), self.site.numpy())
+            return torch.from_numpy(place_rows(*arrays, len(self.batch), area))
         table = self.site.new_full(((len(self.batch) + 1) * area,), self.rows)
         table[self.image * area + self.site] = torch.arange(self.rows, device=tables.device)
         return table[: len(self.batch) * area].view(-1, area)
