@@ -10,14 +10,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 
 import jinja2
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from ablations.compare import StudyComparison
+from ablations.comparison_text import METRIC_WORDS, display_table, footnotes, importance_display
 from ablations.plots import figure_names
 from ablations.plots.style import (
     BAND,
@@ -35,31 +37,27 @@ from ablations.plots.style import (
 )
 from ablations.results import Results
 
-if TYPE_CHECKING:
-    from ablations.compare import StudyComparison
-
 # The colours of the figures become those of the page, which follow the reader's light or dark mode.
 CSS_COLOURS = {
-    name: f"var(--{variable})"
-    for name, variable in (
-        (INK, "ink"),
-        (MUTED, "muted"),
-        (TRACK, "track"),
-        (GRID, "grid"),
-        (BAND, "band"),
-        (PAPER, "paper"),
-        (BLUE, "blue"),
-        (ORANGE, "orange"),
-        (GREEN, "green"),
-        (VERMILION, "vermilion"),
-        (PURPLE, "purple"),
-    )
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    TRACK: "var(--track)",
+    GRID: "var(--grid)",
+    BAND: "var(--band)",
+    PAPER: "var(--paper)",
+    BLUE: "var(--blue)",
+    ORANGE: "var(--orange)",
+    GREEN: "var(--green)",
+    VERMILION: "var(--vermilion)",
+    PURPLE: "var(--purple)",
 }
 SVG_TITLE = "{http://www.w3.org/2000/svg}title"
 SVG_DESCRIPTION = ".//{http://purl.org/dc/elements/1.1/}description"
 KEY_SHOWN = 10  # characters of a cell's key
 SENTENCES_SHOWN = 8  # more of them are folded away
 NOTHING = "–"
+# Such as `1.9 [1.6, 2.2]`, `<0.001`, `3%` and nothing.
+NUMERIC = rf"[-<]?\d[\d,.e+-]*%?(?: \[.*\])?$|{NOTHING}?$"
 
 
 @dataclass(frozen=True)
@@ -105,13 +103,14 @@ def write_report(
     cells = results.cells
     failed = cells[cells["status"] != "ok"]
     variants = list(dict.fromkeys(cells["variant"]))
+    environment.filters["code"] = code
     page = environment.get_template("report.html.j2").render(
         results=results,
         command=command,
         n_ok=len(cells) - len(failed),
         n_variants=len(variants),
         seeds=seed_counts(cells),
-        sections=[_section(results, split, comparisons[split], variants) for split in comparisons],
+        sections=[_section(comparison) for comparison in comparisons.values()],
         sentences_shown=SENTENCES_SHOWN,
         figures=[
             inline_figure(figures / f"{name}.svg")
@@ -137,32 +136,19 @@ def seed_counts(cells: pd.DataFrame) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def frame_table(frame: pd.DataFrame, caption: str) -> Table:
-    """A table of a frame: three significant digits; `x`, `x_low` and `x_high` become one column `x [low, high]`."""
-    columns: list[str] = []
-    numeric: list[bool] = []
-    texts: list[list[str]] = []
-    for name in map(str, frame.columns):
-        if name.endswith(("_low", "_high")) and name.rpartition("_")[0] in frame:
-            continue
-        values = frame[name]
-        text = [text_of(value) for value in values]
-        if {f"{name}_low", f"{name}_high"} <= set(frame.columns):
-            ends = zip(frame[f"{name}_low"], frame[f"{name}_high"], strict=True)
-            text = [
-                f"{value} [{text_of(low)}, {text_of(high)}]" if pd.notna(low) else value
-                for value, (low, high) in zip(text, ends, strict=True)
-            ]
-        columns.append(name.replace("_", " "))
-        numeric.append(pd.api.types.is_numeric_dtype(values) and values.dtype != bool)
-        texts.append(text)
-    return Table(caption, columns, numeric, list(zip(*texts, strict=True)))
+def text_table(frame: pd.DataFrame, caption: str) -> Table:
+    """The table of a frame of strings; a column of numbers, whatever stands after them, is numeric."""
+    numeric = [frame[name].str.match(NUMERIC).all() for name in frame]
+    rows = frame.to_numpy().tolist()
+    return Table(caption, list(frame.columns), [bool(flag) for flag in numeric], rows)
 
 
 def cell_table(results: Results, cells: pd.DataFrame, caption: str) -> Table:
     """The table of some cells, keys cut short, without the factors: they are in the variant's name."""
     shown = cells.drop(columns=[*results.factors], errors="ignore")
-    return frame_table(shown.assign(key=shown["key"].str[:KEY_SHOWN]), caption)
+    shown = shown.assign(key=shown["key"].str[:KEY_SHOWN])
+    texts = {str(name).replace("_", " "): [text_of(x) for x in shown[name]] for name in shown}
+    return text_table(pd.DataFrame(texts, dtype=str), caption)
 
 
 def text_of(value: Any) -> str:
@@ -204,26 +190,31 @@ def inline_figure(path: Path) -> InlineFigure:
     return InlineFigure(path.stem, title, description, label + Markup(svg.removeprefix("<svg")))
 
 
-def _section(
-    results: Results, split: str, comparison: StudyComparison, variants: Sequence[str]
-) -> dict[str, Any]:
-    importance = comparison.importance
-    images = f"{len(results.splits[split].params):,}"
+def code(text: str) -> Markup:
+    """Plain text with `code` in it as HTML."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _section(comparison: StudyComparison) -> dict[str, Any]:
+    """What the page says of one evaluation split."""
+    table = comparison.table
+    words = METRIC_WORDS[comparison.metric]
+    images = f"{comparison.n_images:,} images"
+    caption = f"{words} on {comparison.split} ({images}), ratio to {comparison.reference}"
+    importance = None
+    if comparison.importance is not None:
+        shown = importance_display(comparison.importance.table)
+        importance = text_table(shown, f"Factor importance on {comparison.split}")
+    variants = table.loc[table["kind"] == "variant", "variant"]
     return {
-        "split": split,
+        "split": comparison.split,
         "images": images,
         "sentences": [comparison.sentence(variant) for variant in variants],
-        "table": frame_table(
-            comparison.table, f"Variants and yardsticks on split {split} ({images} images)"
+        "table": text_table(
+            display_table(table, comparison.metric, comparison.confidence), caption
         ),
+        "notes": footnotes(table, comparison.reference),
+        "importance": importance,
+        "importance_note": comparison.importance_note,
         "methods": comparison.methods,
-        "importance": None
-        if importance is None
-        else {
-            "table": frame_table(
-                importance.table, f"Importance of the factors ({importance.method})"
-            ),
-            "note": importance.note,
-            "noise_share": number(importance.noise_share),
-        },
     }

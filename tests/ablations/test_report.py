@@ -1,42 +1,24 @@
 """The report is one valid page that says everything it was given, and depends on nothing outside it."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ablations.compare import compare_study
 from ablations.plots import figure_names, style, write_figures
-from ablations.report import facts, frame_table, inline_figure, text_of, write_report
+from ablations.report import facts, inline_figure, text_of, text_table, write_report
 from linefit.images import lab_images
 
 from .synthetic import RANDOM_OFFSET, synthetic_results
 
 COMMAND = "python -m ablations.run synthetic --where 'width<48'"
+INLINE = {"code", "strong"}
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 FAILURES = {(1, 0): "diverged", (2, 1): "oom"}
-
-
-@dataclass(frozen=True)
-class FakeImportance:
-    method: str
-    table: pd.DataFrame
-    noise_share: float
-    note: str
-
-
-@dataclass(frozen=True)
-class FakeComparison:
-    """What the report reads of a comparison."""
-
-    table: pd.DataFrame
-    methods: str
-    importance: FakeImportance | None = None
-
-    def sentence(self, variant):
-        return f"{variant}: 1.9x the MSE of least squares & more than the floor"
 
 
 class Page(HTMLParser):
@@ -49,11 +31,12 @@ class Page(HTMLParser):
         self.close()
         assert not self.open
         self.ids = [a["id"] for _, a in self.attributes if "id" in a]
-        self.text = " ".join(" ".join(self.words).split())
+        self.text = " ".join("".join(self.words).split())
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes.append((tag, dict(attrs)))
+        self.words.append("" if tag in INLINE else " ")
         if tag not in VOID:
             self.open.append(tag)
 
@@ -63,19 +46,15 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag, f"</{tag}> in {self.open}"
+        self.words.append("" if tag in INLINE else " ")
 
     def handle_data(self, data):
         if self.open and self.open[-1] not in ("style", "script"):
             self.words.append(data)
 
 
-def comparisons(results, importance=None):
-    variants = [variant.name for variant in results.splits["test"].variants]
-    table = pd.DataFrame({"estimator": variants, "mse": 1.5, "mse_low": 1.0, "mse_high": 2.25})
-    return {
-        split: FakeComparison(table, f"Methods of {split}: crossed intervals.", importance)
-        for split in results.splits
-    }
+def comparisons(results):
+    return {split: compare_study(results, split=split) for split in results.splits}
 
 
 @pytest.fixture(scope="module")
@@ -125,15 +104,23 @@ def test_it_says_everything_it_was_given(html, results):
     text = Page(html).text
     assert results.title in text
     assert COMMAND in text
-    for variant in results.splits["test"].variants:
-        assert (
-            text.count(f"{variant.name}: 1.9x the MSE of least squares & more than the floor") == 2
-        )
-    assert text.count("1.50 [1.00, 2.25]") == 6
-    assert "Methods of test: crossed intervals." in text
-    assert "Methods of test_large: crossed intervals." in text
     assert "torch 2.13.0, numpy 2.4.6" in text
     assert all(key[:10] in text for key in results.cells["key"])
+    for comparison in comparisons(results).values():
+        for variant in comparison.estimators:
+            sentence = f"{comparison.sentence(variant)}."
+            assert (sentence in text) == comparison.estimators[variant].is_variant
+        assert comparison.methods.replace("`", "") in text
+
+
+def test_the_comparison_is_the_one_in_text_form(html, results):
+    """Every entry of the markdown table stands in a row of the page's table, in order."""
+    text = Page(html).text
+    for comparison in comparisons(results).values():
+        lines = [line for line in comparison.to_text("markdown").splitlines() if line[:1] == "|"]
+        assert len(lines) > 12
+        for line in lines:
+            assert "---" in line or " ".join(line.replace("|", " ").split()) in text
 
 
 def test_failed_cells_are_counted_and_listed_with_status_and_message(html):
@@ -189,17 +176,12 @@ def test_a_title_with_markup_survives_in_a_figure(tmp_path):
     assert label == 'a < b & "c". x > y'
 
 
-def test_importance_is_shown_where_there_is_one(results, tmp_path):
-    table = pd.DataFrame(
-        {"term": ["coordinates"], "share": [0.7], "share_low": [0.5], "share_high": [0.8]}
-    )
-    importance = FakeImportance("functional ANOVA", table, 0.05, "A note.")
-    path = tmp_path / "r.html"
-    write_report(results, comparisons(results, importance), tmp_path, path, command=COMMAND)
-    text = Page(path.read_text()).text
-    assert "functional ANOVA" in text
-    assert "0.700 [0.500, 0.800]" in text
-    assert "A note." in text
+def test_importance_is_shown_where_there_is_one(tmp_path):
+    for n_variants, captions in ((1, 0), (4, 1)):
+        results = synthetic_results(n_variants, 3, 60)
+        path = tmp_path / "r.html"
+        write_report(results, comparisons(results), tmp_path, path, command=COMMAND)
+        assert Page(path.read_text()).words.count("Factor importance on test") == captions
 
 
 def test_many_variants_are_folded_but_there(tmp_path):
@@ -207,7 +189,7 @@ def test_many_variants_are_folded_but_there(tmp_path):
     path = tmp_path / "r.html"
     write_report(results, comparisons(results), tmp_path, path, command=COMMAND)
     page = Page(path.read_text())
-    assert page.text.count("1.9x the MSE") == 20
+    assert page.text.count("x the MSE of least squares") == 20
     assert "The other 12 variants" in page.text
 
 
@@ -220,19 +202,22 @@ def test_the_same_results_give_the_same_page(results, figures, tmp_path):
 
 
 def test_entries_of_tables():
-    assert [
-        text_of(v) for v in (None, np.nan, pd.NA, True, np.bool_(False), 28_658, 5, 0.07881, "x")
-    ] == [*("–", "–", "–", "yes", "no", "28,658", "5", "0.0788", "x")]
+    values = (None, np.nan, pd.NA, True, np.bool_(False), 28_658, 5, 0.07881, "x")
+    texts = ["–", "–", "–", "yes", "no", "28,658", "5", "0.0788", "x"]
+    assert [text_of(value) for value in values] == texts
     assert (
         facts({"torch": "2.13", "cores": [2, 16], "gpu": None}) == "torch 2.13, cores 2; 16, gpu –"
     )
 
 
-def test_intervals_join_the_column_they_belong_to():
-    frame = pd.DataFrame(
-        {"who": ["a", "b"], "mse": [1.0, 2.0], "mse_low": [0.5, np.nan], "mse_high": [2, np.nan]}
-    )
-    table = frame_table(frame, "caption")
-    assert list(table.columns) == ["who", "mse"]
-    assert list(table.numeric) == [False, True]
-    assert [list(row) for row in table.rows] == [["a", "1.00 [0.500, 2.00]"], ["b", "2.00"]]
+def test_columns_of_numbers_are_told_from_columns_of_words():
+    columns = {
+        "estimator": ["conv1*", "huber"],
+        "n": ["5/5", ""],
+        "ratio": ["1.9 [1.6, 2.2]", "1,234"],
+        "p": ["<0.001", ""],
+        "share": ["3%", "–"],
+        "verdict": ["worse", ""],
+    }
+    table = text_table(pd.DataFrame(columns), "caption")
+    assert list(table.numeric) == [False, False, True, True, True, False]
