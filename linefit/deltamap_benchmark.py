@@ -282,8 +282,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(table(rows))
     print(
         f"\nMedians of {rounds} interleaved rounds, batch {BATCH}, float32, 1 thread."
-        f" sgemm {rates['sgemm_gflops']:.0f} GFLOP/s, copy {rates['copy_gbs']:.0f} GB/s. Floor: the delta arithmetic at the sgemm rate plus the parameters'"
-        " traffic at the copy rate."
+        f" sgemm {rates['sgemm_gflops']:.0f} GFLOP/s, copy {rates['copy_gbs']:.0f} GB/s."
+        " Floor: the delta arithmetic at the sgemm rate plus the parameters' traffic at the copy rate."
     )
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)

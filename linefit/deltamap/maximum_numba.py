@@ -65,11 +65,12 @@ class _MaximumOfConvolution(Function):
         images, channels = len(source.batch), len(weight)
         best = rows.new_empty(images, channels)
         chosen = torch.empty(images, channels, dtype=torch.int64)
-        for first, last, begin, end in chunks(
-            source.start.tolist(), taps.shape[1] * rows.element_size()
-        ):
+        runs = chunks(source.start.tolist(), taps.shape[1] * rows.element_size())
+        products = rows.new_empty(max(end - begin for *_, begin, end in runs), taps.shape[1])
+        for first, last, begin, end in runs:
+            torch.mm(delta[begin:end], taps, out=products[: end - begin])
             _search(
-                (delta[begin:end] @ taps).numpy(),
+                products.numpy(),
                 targets[begin:end].numpy(),
                 source.start[first : last + 1].numpy(),
                 sites.start[first : last + 1].numpy(),
@@ -168,7 +169,7 @@ def _search(
             candidate = sums[row]
             for c in range(channels):
                 value = candidate[c]
-                larger = value > top[c] or value != value  # NaN wins, as in a dense pool
+                larger = (value > top[c]) | (value != value)  # NaN wins, as in a dense pool
                 top[c] = value if larger else top[c]
                 where[c] = row if larger else where[c]
         for c in range(channels):
