@@ -7,6 +7,7 @@ costs its cell and nothing else.
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing as mp
 import os
 import signal
@@ -19,7 +20,9 @@ from typing import Any
 from ablations.store import Outcome
 from ablations.study import Cell
 
-STARTED = 0  # epochs done when a worker begins with a cell: the time of its own start does not count
+STARTED = (
+    0  # epochs done when a worker begins with a cell: the time of its own start does not count
+)
 POLL_SECONDS = 0.5  # how late a time-out may be noticed
 
 
@@ -97,11 +100,11 @@ class _Worker:
         self.process.start()
         theirs.close()  # or the end of the worker would not be the end of the pipe
         self.cell: Cell | None = None
-        self.started = 0.0
+        self.started = math.inf  # until the worker says that it has begun
         self.alive = True
 
     def give(self, cell: Cell | None) -> None:
-        self.cell, self.started = cell, time.monotonic()
+        self.cell, self.started = cell, math.inf
         if cell is not None:
             # If the process is dead already, `event` finds the end of the pipe and says so.
             with contextlib.suppress(ConnectionError):
@@ -110,7 +113,12 @@ class _Worker:
     def event(self, timeout: float | None, *, readable: bool) -> Progress | Finished | None:
         """What the worker has to report, None if nothing."""
         assert self.cell is not None
-        cell, seconds = self.cell, time.monotonic() - self.started
+        cell, seconds = self.cell, max(time.monotonic() - self.started, 0.0)
+        # Before the message is read: a cell of short epochs always has one.
+        if timeout is not None and seconds > timeout:
+            self.kill()
+            note = f"stopped after {seconds:.0f} s, the limit is {timeout:g} s"
+            return Finished(cell, Outcome("timeout", note, **self._facts(seconds)))
         if readable:
             try:
                 message: int | Outcome = self.connection.recv()
@@ -121,10 +129,6 @@ class _Worker:
             if message == STARTED:
                 self.started = time.monotonic()
             return Progress(cell, message)
-        if timeout is not None and seconds > timeout:
-            self.kill()
-            note = f"stopped after {seconds:.0f} s, the limit is {timeout:g} s"
-            return Finished(cell, Outcome("timeout", note, **self._facts(seconds)))
         return None
 
     def _died(self, seconds: float) -> Outcome:

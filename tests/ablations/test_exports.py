@@ -22,6 +22,7 @@ def outcome(seed):
         steps=6,
         seconds=1.25,
         engine="delta",
+        peak_memory_mib=512.5,
         train_loss=rng.random(2),
         val_mse=rng.random(2),
         predictions={"test": rng.normal(size=(500, 2)).astype(np.float32)},
