@@ -62,12 +62,13 @@ NUMERIC = rf"[-<]?\d[\d,.e+-]*%?(?: \[.*\])?$|{NOTHING}?$"
 
 @dataclass(frozen=True)
 class Table:
-    """A table as text: `rows` of one cell a column; numeric columns are set flush right."""
+    """A table as text; numeric columns are set flush right, the entries of column `heading` name the rows."""
 
     caption: str
     columns: Sequence[str]
     numeric: Sequence[bool]
     rows: Sequence[Sequence[str]]
+    heading: int
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,9 @@ def text_table(frame: pd.DataFrame, caption: str) -> Table:
     """The table of a frame of strings; a column of numbers, whatever stands after them, is numeric."""
     numeric = [frame[name].str.match(NUMERIC).all() for name in frame]
     rows = frame.to_numpy().tolist()
-    return Table(caption, list(frame.columns), [bool(flag) for flag in numeric], rows)
+    names = list(frame.columns)
+    heading = names.index("estimator") if "estimator" in names else 0
+    return Table(caption, names, [bool(flag) for flag in numeric], rows, heading)
 
 
 def cell_table(results: Results, cells: pd.DataFrame, caption: str) -> Table:

@@ -57,18 +57,17 @@ def texts(figure):
 
 def assert_legible(figure):
     """No two texts overlap, and none leaves the figure."""
-    width, height = figure.canvas.get_width_height()
-    boxes = texts(figure)
-    for text, box in boxes:
-        inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
-        assert inside, f"{text!r} leaves the figure"
-    for (text, box), (other, other_box) in combinations(boxes, 2):
-        # Boxes of neighbouring lines of text may touch: descenders and leading are in them.
-        across = min(box.x1, other_box.x1) - max(box.x0, other_box.x0)
-        down = min(box.y1, other_box.y1) - max(box.y0, other_box.y0)
-        assert across < 1 or down < 0.25 * min(box.height, other_box.height), (
-            f"{text!r} on {other!r}"
-        )
+    words, boxes = zip(*texts(figure), strict=True)
+    extents = np.array([box.extents for box in boxes])
+    low, high = extents[:, :2], extents[:, 2:]
+    inside = (low >= 0).all(axis=1) & (high <= figure.canvas.get_width_height()).all(axis=1)
+    assert inside.all(), f"{words[np.argmin(inside)]!r} leaves the figure"
+    overlap = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+    heights = (high - low)[:, 1]
+    # Boxes of neighbouring lines of text may touch: descenders and leading are in them.
+    lower = 0.25 * np.minimum(heights[:, None], heights)
+    bad = np.argwhere(np.triu((overlap[..., 0] >= 1) & (overlap[..., 1] >= lower), k=1))
+    assert not len(bad), f"{words[bad[0][0]]!r} on {words[bad[0][1]]!r}"
 
 
 @pytest.mark.parametrize(("n_variants", "n_seeds"), [(1, 1), (2, 2), (3, 3), (12, 5), (60, 10)])

@@ -136,7 +136,7 @@ def test_a_study_without_failures_says_so(tmp_path):
     results = synthetic_results(1, 1, 60)
     write_report(results, comparisons(results), tmp_path, tmp_path / "r.html", command=COMMAND)
     text = Page((tmp_path / "r.html").read_text()).text
-    assert "all 1 cells ok" in text
+    assert "1 variant, 1 seed each, 1 of 1 cells ok" in text
     assert "No cell failed." in text
     assert "No figures were written." in text
 
