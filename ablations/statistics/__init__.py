@@ -17,6 +17,7 @@ from ablations.statistics.comparison import (
     compare_estimators,
     compare_to_baseline,
     compare_variants,
+    share_nearer,
 )
 from ablations.statistics.crossed import (
     Components,
@@ -57,4 +58,5 @@ __all__ = [
     "probability_of_improvement",
     "required_seeds",
     "score_failures",
+    "share_nearer",
 ]

@@ -203,6 +203,12 @@ def nearer(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.asarray((a < b) + 0.5 * (a == b))
 
 
+def share_nearer(a: FloatArray, b: FloatArray) -> float:
+    """The estimate of `probability_nearer` alone, for any number of seeds."""
+    sides = placements(a, b)
+    return float((sides[0] if sides else nearer(a, b)).mean())
+
+
 def placements(a: FloatArray, b: FloatArray) -> Sequence[FloatArray]:
     """For each side with seeds, `(K, M)`: the share of the other side's seeds that lose to (beat) a seed."""
     if a.ndim == 1 and b.ndim == 1:

@@ -89,8 +89,8 @@ def to_markdown(table: pd.DataFrame, command: str) -> str:
         "# Simulated error rates of the statistics",
         "",
         f"Made by `{command}`. Shares of replications with their Monte Carlo standard error; the promise is",
-        "the band in which the share should be. `lab`: errors of least squares on generated images of",
-        "lines, resampled, plus noise; the other distributions are in `ablations/statistics/populations.py`.",
+        "the band in which the share should be. `lab` are errors on generated images of lines; how all the",
+        "distributions are drawn is in `ablations/statistics/populations.py`.",
         "",
         f"{len(broken)} of {int(promised.sum())} promises are not kept"
         + (":" if len(broken) else "."),

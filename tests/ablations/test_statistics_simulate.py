@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ablations.statistics.findings import to_markdown
-from ablations.statistics.populations import Setting, draw, least_squares_residuals
+from ablations.statistics.populations import Setting, draw
 from ablations.statistics.simulate import (
     COVERAGE_BAND,
     TYPE_I_BAND,
@@ -87,13 +87,18 @@ def test_populations_have_the_means_they_claim(distribution):
     assert (np.abs(means.mean(axis=0) - [1.5, 1.0]) < 3.5 * standard_error).all()
 
 
-def test_lab_population_has_unit_mean_square():
-    residuals = least_squares_residuals()
-    assert (residuals**2).mean() == pytest.approx(1)
-    setting = Setting("lab", 3, 200, 0.0, ratio=2.0)
-    (errors,), baseline = draw(setting, np.random.default_rng(8))
-    assert errors.shape == (3, 200)
-    assert baseline.shape == (200,)
+@pytest.mark.parametrize("distribution", ["lab, least squares", "lab, floor"])
+def test_lab_errors_have_the_means_they_claim(distribution):
+    """Over the whole population, where the tail makes samples useless."""
+    rng = np.random.default_rng(8)
+    (errors,), baseline = draw(Setting(distribution, 3, 400_000, 0.0, ratio=2.0), rng)
+    assert baseline.mean() == pytest.approx(1, rel=0.15)
+    assert errors.mean() - 1 == pytest.approx(baseline.mean(), rel=0.1)
+
+
+def test_nothing_is_better_than_the_floor():
+    with pytest.raises(ValueError, match=r"ratio 0\.1 is below the floor"):
+        draw(Setting("lab, least squares", 3, 50, 0.0, ratio=0.1), np.random.default_rng(0))
 
 
 def test_unknown_distribution_is_refused():
