@@ -69,7 +69,7 @@ def plot_learning_curves(results: Results) -> Figure:
             axes.set_ylabel("loss (log scale)")
             own = curves["variant"] == name
             _draw(axes, curves[own], cells[cells["variant"] == name], len(curves) > VECTOR_POINTS)
-            axes.set_title(title, size=SMALL, loc="left", pad=3, linespacing=1.1)
+            axes.set_title(title, size=SMALL, loc="left", y=1, pad=3, linespacing=1.1)
             axes.tick_params(labelsize=SMALL, labelbottom=i + columns >= len(names))
             axes.tick_params(axis="y", labelleft=column == 0)
             axes.xaxis.label.set_visible(i + columns >= len(names))
