@@ -40,10 +40,16 @@ def cat(tensors: Sequence[DeltaMap | Tensor], dim: int = 0) -> DeltaMap:
         unsupported("cat", f"along axis {dim}; channels are axis 1")
     maps = [tensor for tensor in tensors if isinstance(tensor, DeltaMap)]
     sites = common_sites(maps)
+    shape = first.shape
+    for tensor in tensors:
+        if tensor.ndim != 4 or (tensor.shape[0], *tensor.shape[2:]) != (shape[0], *shape[2:]):
+            raise ValueError(
+                f"cat: a tensor of shape {tuple(tensor.shape)} beside {tuple(shape)}; only channels may differ"
+            )
     parts = [
         lifted(tensor, sites)
         if isinstance(tensor, DeltaMap)
-        else _constant_at(_constant(first, tensor, "cat").expand(-1, *first.area), sites)
+        else _constant_at(_constant(first, tensor, "cat"), sites)
         for tensor in tensors
     ]
     background = torch.cat([background for background, _ in parts])

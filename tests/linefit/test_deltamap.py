@@ -112,10 +112,9 @@ class Net(nn.Module):
         x = self.coordinates(images)
         for layer, spec in zip(self.layers, self.specs, strict=True):
             y = layer(x)
-            if not spec.connected:
-                x = y
-            else:
-                x = x + y if x.shape[1] == y.shape[1] else torch.cat([x, y], dim=1)
+            if spec.connected:
+                y = x + y if x.shape[1] == y.shape[1] else torch.cat([x, y], dim=1)
+            x = y
         prediction: Tensor = self.readout(self.pooling(x))
         return prediction
 

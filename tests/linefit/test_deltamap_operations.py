@@ -1,0 +1,254 @@
+"""Single operations on delta maps, their errors, and what a step asks of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from linefit.architectures import build
+from linefit.deltamap import DeltaImages, DeltaMap, UnsupportedOperation
+from linefit.deltamap.sites import LIT, Kernel, SiteTables
+from linefit.images import lab_images
+
+DIM = 12
+PIXELS = lab_images(6, dim=DIM).pixels
+CONSTANT = torch.linspace(-1, 1, 4 * DIM * DIM, dtype=torch.float64).view(4, DIM, DIM)
+WEIGHT = torch.linspace(-1, 1, 36, dtype=torch.float64).view(4, 1, 3, 3).sin()
+
+
+def dense_images() -> Tensor:
+    return torch.from_numpy(PIXELS)[:, None].double()
+
+
+def feature_map(images: Any) -> Any:
+    """Four channels `(6, 4, 12, 12)`, of dense images or of delta maps."""
+    return F.conv2d(images, WEIGHT, torch.arange(4.0, dtype=torch.float64), padding=1)
+
+
+def one_channel(x: Any) -> Any:
+    return F.conv2d(x, WEIGHT.view(1, 4, 3, 3), padding=1)
+
+
+OPERATIONS: dict[str, Callable[[Any], Any]] = {
+    "plus a number": lambda x: 1 + x + 2,
+    "minus": lambda x: 1 - (x - 3),
+    "negated and divided": lambda x: -x / 2,
+    "power": lambda x: x**2,
+    "times a constant per channel": lambda x: x * CONSTANT[:, :1, :1],
+    "constant map plus": lambda x: CONSTANT + x,
+    "minus a constant map": lambda x: x - CONSTANT[None],
+    "constant map minus": lambda x: CONSTANT[0] - x,
+    "expanded over the batch": lambda x: x + CONSTANT.expand(len(x), -1, -1, -1),
+    "over a constant map": lambda x: x / (CONSTANT + 3),
+    "one channel times many": lambda x: (
+        F.conv2d(x, WEIGHT.view(1, 4, 3, 3), padding="same") * CONSTANT
+    ),
+    "product of maps": lambda x: x * x.tanh(),
+    "maps at different sites": lambda x: x - feature_map(one_channel(x)),
+    "concatenated": lambda x: torch.cat(
+        [CONSTANT.expand(len(x), -1, -1, -1), x, feature_map(one_channel(x))], dim=1
+    ),
+    "through a view": lambda x: (
+        x.flatten(2).view(len(x), 4, DIM, DIM).reshape(len(x), -1, DIM, DIM)
+    ),
+    "flattened, plus a constant": lambda x: x.flatten(2) + CONSTANT.flatten(1),
+    "flattened to vectors": lambda x: x.flatten(1).relu(),
+    "dilated": lambda x: F.conv2d(x, WEIGHT.view(1, 4, 3, 3), padding=2, dilation=2),
+    "not square": lambda x: F.conv2d(
+        x, WEIGHT[:1].view(1, 1, 1, 9).expand(2, 4, 1, 9), padding=(0, 4)
+    ),
+}
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operation_agrees_with_its_dense_form(name: str, padded: bool) -> None:
+    images = DeltaImages(PIXELS, torch.float64, padded=padded).batch(range(len(PIXELS)))
+    found = OPERATIONS[name](feature_map(images))
+    expected = OPERATIONS[name](feature_map(dense_images()))
+    assert isinstance(found, DeltaMap)
+    assert found.shape == expected.shape
+    assert found.size(1) == expected.size(1)
+    assert (found.dim(), len(found)) == (expected.dim(), len(expected))
+    torch.testing.assert_close(found.to_dense(), expected, rtol=1e-12, atol=1e-12)
+
+
+UNSUPPORTED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "stride": (
+        lambda x: F.conv2d(x, WEIGHT.view(1, 4, 3, 3), stride=2, padding=1),
+        "conv2d.*stride",
+    ),
+    "valid padding": (lambda x: F.conv2d(x, WEIGHT.view(1, 4, 3, 3)), "conv2d.*padding"),
+    "even kernel": (
+        lambda x: F.conv2d(x, WEIGHT[:1, :, :2, :2].expand(1, 4, 2, 2), padding=1),
+        "even",
+    ),
+    "groups": (lambda x: F.conv2d(x, WEIGHT, padding=1, groups=4), "conv2d.*groups"),
+    "other padding": (nn.Conv2d(4, 1, 3, padding=1, padding_mode="circular").double(), "pad"),
+    "batch norm": (nn.BatchNorm2d(4).double(), "batch_norm"),
+    "local pooling": (nn.MaxPool2d(2), "max_pool2d"),
+    "pooling to 2x2": (nn.AdaptiveMaxPool2d(2), "adaptive_max_pool2d"),
+    "dropout": (nn.Dropout(), "dropout"),
+    "a row's mean": (lambda x: x.mean(dim=3), "mean"),
+    "channel softmax": (lambda x: x.softmax(1), "softmax"),
+    "two softmaxes": (lambda x: x.flatten(2).softmax(-1) * x.flatten(2).softmax(-1), "mul"),
+    "log of a softmax": (lambda x: x.flatten(2).softmax(-1).log(), "log"),
+    "a tensor per image": (lambda x: x * torch.ones(len(x), 1, 1, 1), "mul.*image to image"),
+    "linear over columns": (nn.Linear(DIM, 1).double(), "linear"),
+    "permute": (lambda x: x.permute(0, 2, 3, 1), "permute"),
+    "indexing": (lambda x: x[:, 0], "__getitem__"),
+    "comparison": (lambda x: x > 0, "__gt__"),
+    "attribute": (lambda x: x.T, "Tensor.T"),
+    "stacking images": (lambda x: torch.cat([x, x]), "cat"),
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_everything_else_raises_one_error_that_names_it(name: str) -> None:
+    operation, message = UNSUPPORTED[name]
+    images = DeltaMap.from_pixels(PIXELS, torch.float64)
+    with pytest.raises(UnsupportedOperation, match=message):
+        operation(feature_map(images))
+
+
+def test_bad_pixels_are_refused() -> None:
+    with pytest.raises(ValueError, match="not binary"):
+        DeltaImages(PIXELS * 0.5)
+    with pytest.raises(ValueError, match=r"\(12, 12\)"):
+        DeltaImages(PIXELS[0])
+    with pytest.raises(ValueError, match="kernels='numba'"):
+        DeltaImages(PIXELS, torch.bfloat16, kernels="numba")
+
+
+def test_concatenation_broadcasts_no_more_than_torch_does() -> None:
+    images = DeltaMap.from_pixels(PIXELS)
+    for constant in (
+        torch.zeros(1, 2, DIM, DIM),
+        torch.zeros(1, 2, 1, 1).expand(len(PIXELS), -1, -1, -1),
+    ):
+        with pytest.raises(ValueError, match="cat: a tensor of shape"):
+            torch.cat([images, constant], dim=1)
+
+
+def test_maps_of_different_batches_do_not_mix() -> None:
+    images = DeltaImages(PIXELS)
+    with pytest.raises(ValueError, match="different batches"):
+        images.batch([0]) + images.batch([1])
+
+
+def test_in_place_operation_changes_the_map_that_others_hold() -> None:
+    images = feature_map(DeltaMap.from_pixels(PIXELS, torch.float64))
+    dense = feature_map(dense_images())
+    F.relu(images, inplace=True)
+    images.mul_(2.0)
+    torch.testing.assert_close(images.to_dense(), 2 * F.relu(dense))
+
+
+def test_values_first_asked_for_without_gradients_still_have_them() -> None:
+    weight = WEIGHT.clone().requires_grad_()
+    features = F.conv2d(DeltaMap.from_pixels(PIXELS, torch.float64), weight, padding=1)
+    with torch.no_grad():
+        assert features.rows.shape[1] == 4
+    features.sum((2, 3)).sum().backward()
+    assert weight.grad is not None
+
+
+@pytest.mark.parametrize("kernels", ["torch", "numba"])
+def test_maximum_where_all_of_the_best_background_is_covered(
+    kernels: Literal["torch", "numba"],
+) -> None:
+    ramp = torch.arange(DIM * DIM, dtype=torch.float64).view(1, 1, DIM, DIM)
+    pixels = np.zeros((2, DIM, DIM), dtype=bool)
+    pixels[0, DIM - 4 :] = True  # hides the 60 largest sites
+    pixels[1, ::3, ::3] = True  # hides every site
+    weight = torch.zeros(1, 2, 3, 3, dtype=torch.float64)
+    weight[0, 0, 1, 1] = 1
+    weight[0, 1] = -1000
+    images = DeltaImages(pixels, torch.float64, kernels=kernels).batch([0, 1])
+    found = F.conv2d(torch.cat([ramp.expand(2, -1, -1, -1), images], 1), weight, padding=1).amax(
+        (2, 3)
+    )
+    dense = torch.from_numpy(pixels)[:, None].double()
+    expected = F.conv2d(torch.cat([ramp.expand(2, -1, -1, -1), dense], 1), weight, padding=1).amax(
+        (2, 3)
+    )
+    assert found.tolist() == expected.tolist()
+    assert found[0].item() == (DIM - 5) * DIM - 1
+
+
+def test_active_sites_are_the_dilated_pixels() -> None:
+    tables = SiteTables(PIXELS, torch.device("cpu"), padded=False)
+    footprint = Kernel((3, 3), (1, 1)).dilate(Kernel((1, 5), (1, 2)).dilate(LIT))
+    structure = np.zeros((3, 11), dtype=bool)
+    for column in range(1, 10, 2):
+        structure[:, column - 1 : column + 2] = True
+    expected = np.stack([ndimage.binary_dilation(image, structure) for image in PIXELS])
+    np.testing.assert_array_equal(tables.mask(footprint), expected)
+    active = tables.active(footprint)
+    assert active.most == expected.sum((1, 2)).max()
+    assert active.start[-1] == expected.sum()
+
+
+class DeviceOnly(TorchDispatchMode):
+    """Fails where an operation hands data to the host, and records every shape that a step makes."""
+
+    HOST = (
+        "_local_scalar_dense",
+        "nonzero",
+        "masked_select",
+        "unique",
+        "item",
+        "equal",
+        "is_nonzero",
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[str, tuple[int, ...]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        masked = name in ("index", "index_put", "index_put_", "_index_put_impl_") and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if masked or any(name.startswith(host) for host in self.HOST):
+            raise AssertionError(f"{name} makes the host wait")
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, Tensor):
+                self.shapes.append((name, tuple(tensor.shape)))
+        return result
+
+
+@pytest.mark.parametrize(
+    "net",
+    [("conv1", "none", "flatten"), ("conv2", "cartesian", "max"), ("conv3", "none", "average")],
+)
+def test_a_padded_step_needs_no_host_and_no_shape_depends_on_data(
+    net: tuple[str, str, str],
+) -> None:
+    model = build(*net, 3, seed=0)
+    images = DeltaImages(lab_images(30).pixels, padded=True)
+    model(images.batch(torch.arange(5))).sum().backward()  # builds the tables
+    shapes = []
+    for indices in (torch.arange(5), torch.arange(12, 17)):
+        model.zero_grad()
+        with DeviceOnly() as watch:
+            model(images.batch(indices)).sum().backward()
+        shapes.append(watch.shapes)
+    assert len(shapes[0]) > 50
+    assert shapes[0] == shapes[1]
+
+
+def test_the_guard_sees_a_step_that_is_not_padded() -> None:
+    images = DeltaImages(PIXELS, kernels="torch")
+    with DeviceOnly(), pytest.raises(AssertionError, match="makes the host wait"):
+        images.batch(torch.arange(3))

@@ -1,0 +1,116 @@
+"""Training on delta maps follows dense training; the fused Adam is torch's Adam."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from linefit.architectures import build
+from linefit.deltamap import DeltaImages, FusedAdam
+from linefit.images import LineImages, lab_images
+
+LAB_NETS = [("conv1", "none", "flatten"), ("conv2", "none", "max"), ("conv2", "cartesian", "max")]
+
+
+def losses(
+    net: nn.Module, data: LineImages, epochs: int, *, delta: bool, batch_size: int = 128
+) -> list[float]:
+    """The loss of every step of training in a fixed order."""
+    params = torch.from_numpy(data.params)
+    dense = torch.from_numpy(data.pixels)[:, None].float()
+    images = DeltaImages(data.pixels)
+    optimiser = (
+        FusedAdam(net.parameters()) if delta else torch.optim.Adam(net.parameters(), fused=True)
+    )
+    order = torch.Generator().manual_seed(1)
+    curve = []
+    for _ in range(epochs):
+        for indices in torch.randperm(len(data), generator=order).split(batch_size):
+            loss = F.mse_loss(
+                net(images.batch(indices) if delta else dense[indices]), params[indices]
+            )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            curve.append(loss.item())
+    return curve
+
+
+@pytest.mark.parametrize("net", LAB_NETS)
+def test_first_epoch_follows_dense_training_in_float32(net: tuple[str, str, str]) -> None:
+    data = lab_images(1000)  # the last batch is smaller
+    dense = losses(build(*net, 16, seed=3), data, 1, delta=False)
+    delta = losses(build(*net, 16, seed=3), data, 1, delta=True)
+    np.testing.assert_allclose(delta, dense, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_test_error_is_that_of_dense_training() -> None:
+    train, test = lab_images(640), lab_images(500, random_offset=99_999)
+    pixels, params = torch.from_numpy(test.pixels)[:, None].float(), torch.from_numpy(test.params)
+    log_mse = np.empty((2, 10))
+    for seed in range(10):
+        for delta in (False, True):
+            net = build("conv2", "cartesian", "max", 8, seed=seed)
+            losses(net, train, 40, delta=delta, batch_size=64)
+            with torch.no_grad():
+                log_mse[int(delta), seed] = np.log(F.mse_loss(net(pixels), params).item())
+    difference = log_mse[1] - log_mse[0]
+    interval = stats.ttest_1samp(difference, 0.0).confidence_interval(0.99)
+    assert interval.low <= 0 <= interval.high
+    assert interval.high - interval.low < 2 * np.log(1.25)  # so that the test could have failed
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("dense_too", [False, True])
+def test_fused_adam_is_adam(passes: int, dense_too: bool) -> None:
+    """Whether a step's gradient comes from one backward pass or more, through delta maps or dense ones."""
+    data = lab_images(48)
+    params = torch.from_numpy(data.params).double()
+    dense = torch.from_numpy(data.pixels)[:, None].double()
+    images = DeltaImages(data.pixels, torch.float64)
+    net = build("conv1", "none", "flatten", 6, seed=0).double()
+    reference = copy.deepcopy(net)
+    fused = FusedAdam(net.parameters(), lr=1e-2)
+    adam = torch.optim.Adam(reference.parameters(), lr=1e-2)
+    assert len(fused.large) == 1
+
+    def loss(model: nn.Module, batch: object, indices: Tensor) -> Tensor:
+        return F.mse_loss(model(batch), params[indices])
+
+    for step in range(4):
+        fused.zero_grad()
+        adam.zero_grad()
+        for part in range(passes):
+            indices = torch.arange(12) + 12 * ((step * passes + part) % 4)
+            loss(net, images.batch(indices), indices).backward()
+            loss(reference, dense[indices], indices).backward()
+        if dense_too:
+            loss(net, dense[:5], torch.arange(5)).backward()
+            loss(reference, dense[:5], torch.arange(5)).backward()
+        fused.step()
+        adam.step()
+    for found, expected in zip(net.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+
+
+def test_large_weight_keeps_its_values_and_has_dense_gradients_without_fused_adam() -> None:
+    data = lab_images(4)
+    net = build("conv1", "none", "flatten", 6, seed=0).double()
+    weight = net.head[0].weight
+    values = weight.detach().clone()
+    weight.data = weight.data.t().contiguous().t()
+    net(DeltaImages(data.pixels, torch.float64).batch(range(4))).square().sum().backward()
+    found = [parameter.grad.clone() for parameter in net.parameters()]
+    net.zero_grad()
+    net(torch.from_numpy(data.pixels)[:, None].double()).square().sum().backward()
+    for got, parameter in zip(found, net.parameters(), strict=True):
+        torch.testing.assert_close(got, parameter.grad, rtol=1e-10, atol=1e-12)
+    FusedAdam(net.parameters())
+    assert torch.equal(weight, values)
