@@ -70,8 +70,18 @@ def assert_legible(figure):
     assert not len(bad), f"{words[bad[0][0]]!r} on {words[bad[0][1]]!r}"
 
 
-@pytest.mark.parametrize(("n_variants", "n_seeds"), [(1, 1), (2, 2), (3, 3), (12, 5), (60, 10)])
-@pytest.mark.parametrize("failures", [{}, FAILURES], ids=["all ok", "failures"])
+@pytest.mark.parametrize(
+    ("n_variants", "n_seeds", "failures"),
+    [
+        (1, 1, {}),
+        (1, 1, {(0, 0): "diverged"}),
+        (2, 2, {}),
+        (2, 2, FAILURES),
+        (3, 3, {}),
+        (12, 5, FAILURES),
+        (60, 10, FAILURES),
+    ],
+)
 def test_no_text_is_hidden_or_cut(n_variants, n_seeds, failures, pixels):
     results = synthetic_results(n_variants, n_seeds, 60, epochs=4, failures=failures)
     assert_legible(plot_mse(results, "test"))
