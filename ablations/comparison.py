@@ -31,9 +31,10 @@ class StudyComparison:
 
     `table`: a row an estimator, variants by their MSE, then yardsticks by theirs. `mse` with `low` and `high`,
     `ratio` and `difference` to the reference, `ratio_to_floor`, all with `_low` and `_high`; `p` is that of the
-    ratio, `p_holm` adjusted over the variants, `p_beats` the chance of being nearer on an image; figures that
-    cannot be had (too few seeds, no such yardstick) are NaN. With another metric than `mse` the column `mse`
-    holds that metric. `importance` is None where the grid does not allow it; `importance_note` says why.
+    ratio, `p_holm` adjusted over the variants, `p_beats` the chance of being nearer on an image, `image_df` how
+    well these images know the variance of the ratio (few: a handful of them decides it); figures that cannot be
+    had (too few seeds, no such yardstick) are NaN. With another metric than `mse` the column `mse` holds that
+    metric. `importance` is None where the grid does not allow it; `importance_note` says why.
     `methods`: a paragraph for a paper.
     """
 
@@ -60,6 +61,10 @@ class StudyComparison:
         name = find_estimator(variant, self.estimators, "variant").name
         row = self.table[self.table["variant"] == name].iloc[0].to_dict()
         return text.sentence(row, self.reference, self.metric, self.n_images, self.confidence)
+
+    def display(self) -> pd.DataFrame:
+        """The table for a person: strings, a column a figure with its interval, no empty columns."""
+        return text.display_table(self.table, self.metric, self.confidence)
 
     def pairs(self) -> pd.DataFrame:
         """Every pair of variants, explored, with Benjamini-Hochberg adjusted p-values."""
@@ -113,7 +118,7 @@ class StudyComparison:
         parts = [
             f"{text.METRIC_WORDS[self.metric]} on {self.split} ({self.n_images:,} images), ratio to "
             f"{self.reference}:",
-            draw(text.display_table(self.table, self.metric, self.confidence)),
+            draw(self.display()),
             *text.footnotes(self.table, self.reference),
         ]
         if self.importance is not None:

@@ -106,7 +106,7 @@ def footnotes(table: pd.DataFrame, reference: str) -> list[str]:
         notes.append(
             "† A few images decide the comparison: the image variance has fewer than "
             f"{FEW_IMAGES} effective degrees of freedom, and the interval is likely too short (see `lab` in "
-            "results/statistics/simulation.md). P(beats) and comparisons of variants with each other are sound."
+            "results/statistics/simulation.md). There P(beats) and ratios of two variants keep their coverage."
         )
     return notes
 

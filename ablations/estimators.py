@@ -87,10 +87,10 @@ def find_estimator(name: str, known: Mapping[str, Estimator], argument: str) -> 
 
     Raises ValueError naming the `argument`, with the legal names and the nearest.
     """
-    meant = ALIASES.get(name, name)
+    meant = name if name in known else ALIASES.get(name, name)
     if meant in known:
         return known[meant]
-    legal = [*ALIASES, *known]
+    legal = [*(alias for alias, target in ALIASES.items() if target in known), *known]
     hint = nearest(name, legal)
     guess = f"; did you mean {hint!r}?" if hint else ""
     raise ValueError(f"{argument} {name!r} is not one of {', '.join(legal)}{guess}")

@@ -224,7 +224,7 @@ def simulate(replications: int, seed: int, workers: int) -> pd.DataFrame:
 
 
 def main(
-    replications: Annotated[int, typer.Option(help="of each coverage and type I setting")] = 4000,
+    replications: Annotated[int, typer.Option(help="of each coverage and type I setting")] = 2000,
     seed: Annotated[int, typer.Option(help="of all random numbers")] = 2026,
     workers: Annotated[int, typer.Option(help="processes")] = os.cpu_count() or 1,
     output: Annotated[Path, typer.Option(help="directory of the table")] = Path(
