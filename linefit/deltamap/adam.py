@@ -145,7 +145,8 @@ def _step(
         for s in range(area):
             index = c * area + s
             if len(dense):
-                gradient[:] = dense[index]
+                for o in range(outs):
+                    gradient[o] = dense[index, o]
             else:
                 value = background[c, s]
                 for o in range(outs):
@@ -153,14 +154,15 @@ def _step(
                 for at in range(first[s], first[s + 1]):
                     change = delta[c, at]
                     if change != 0:
-                        fed = output[image[at]]
+                        n = image[at]
                         for o in range(outs):
-                            gradient[o] += change * fed[o]
-            m, v, w = mean[index], square[index], weight[index]
+                            gradient[o] += change * output[n, o]
             # One loop per array: LLVM vectorises three short loops, not one that writes three arrays.
             for o in range(outs):
-                m[o] += weigh_mean * (gradient[o] - m[o])
+                mean[index, o] += weigh_mean * (gradient[o] - mean[index, o])
             for o in range(outs):
-                v[o] = keep_square * v[o] + weigh_square * gradient[o] * gradient[o]
+                kept = keep_square * square[index, o]
+                square[index, o] = kept + weigh_square * gradient[o] * gradient[o]
             for o in range(outs):
-                w[o] -= rate * m[o] / (np.sqrt(v[o]) * inverse_root + eps)
+                root = np.sqrt(square[index, o]) * inverse_root + eps
+                weight[index, o] -= rate * mean[index, o] / root

@@ -193,22 +193,23 @@ def _forward(
     output: FloatArray,  # (N, out), zeros
 ) -> None:
     channels, area = background.shape
-    shared = np.zeros(weight.shape[1], weight.dtype)
+    outs = weight.shape[1]
+    shared = np.zeros(outs, weight.dtype)
     for c in range(channels):
         for s in range(area):
-            feeds = weight[c * area + s]
+            index = c * area + s
             value = background[c, s]
             if value != 0:
-                for o in range(len(feeds)):
-                    shared[o] += value * feeds[o]
+                for o in range(outs):
+                    shared[o] += value * weight[index, o]
             for at in range(first[s], first[s + 1]):
                 change = delta[c, at]
                 if change != 0:
-                    fed = output[image[at]]
-                    for o in range(len(feeds)):
-                        fed[o] += change * feeds[o]
+                    n = image[at]
+                    for o in range(outs):
+                        output[n, o] += change * weight[index, o]
     for n in range(len(output)):
-        for o in range(len(shared)):
+        for o in range(outs):
             output[n, o] += shared[o]
 
 
@@ -224,17 +225,18 @@ def _backward(
     to_rows: FloatArray,  # (R, C), written
 ) -> None:
     area, channels = to_background.shape
+    outs = weight.shape[1]
     for c in range(channels):
         for s in range(area):
-            feeds = weight[c * area + s]
+            index = c * area + s
             rest = weight.dtype.type(0)
-            for o in range(len(feeds)):
-                rest += total[o] * feeds[o]
+            for o in range(outs):
+                rest += total[o] * weight[index, o]
             for at in range(first[s], first[s + 1]):
-                fed = gradient[image[at]]
+                n = image[at]
                 value = weight.dtype.type(0)
-                for o in range(len(feeds)):
-                    value += fed[o] * feeds[o]
+                for o in range(outs):
+                    value += gradient[n, o] * weight[index, o]
                 to_rows[order[at], c] = value
                 rest -= value
             to_background[s, c] = rest
@@ -251,16 +253,17 @@ def _add_gradient(
     gradient: FloatArray,  # (C * H * W, out), added to
 ) -> None:
     channels, area = background.shape
+    outs = gradient.shape[1]
     for c in range(channels):
         for s in range(area):
-            to_feeds = gradient[c * area + s]
+            index = c * area + s
             value = background[c, s]
             if value != 0:
-                for o in range(len(to_feeds)):
-                    to_feeds[o] += value * total[o]
+                for o in range(outs):
+                    gradient[index, o] += value * total[o]
             for at in range(first[s], first[s + 1]):
                 change = delta[c, at]
                 if change != 0:
-                    fed = output[image[at]]
-                    for o in range(len(to_feeds)):
-                        to_feeds[o] += change * fed[o]
+                    n = image[at]
+                    for o in range(outs):
+                        gradient[index, o] += change * output[n, o]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CANDIDATES = 16  # best background sites per channel that are tried before all are searched
 CHUNK = 1 << 20  # bytes of products that are alive at a time: a core's share of cache
 
+# In these kernels arrays are indexed in place: a slice kept in a variable costs a counted reference per turn.
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
 
@@ -70,7 +71,7 @@ class _MaximumOfConvolution(Function):
         for first, last, begin, end in runs:
             torch.mm(delta[begin:end], taps, out=products[: end - begin])
             _search(
-                products.numpy(),
+                products.view(len(products), -1, channels).numpy(),
                 targets[begin:end].numpy(),
                 source.start[first : last + 1].numpy(),
                 sites.start[first : last + 1].numpy(),
@@ -126,7 +127,7 @@ def chunks(start: list[int], row_bytes: int) -> list[tuple[int, int, int, int]]:
 
 @njit(cache=True, nogil=True)
 def _search(
-    products: FloatArray,  # (rows of the source, taps * C)
+    products: FloatArray,  # (rows of the source, taps, C)
     targets: IntArray,  # (rows of the source, taps)
     source_start: IntArray,
     start: IntArray,
@@ -158,17 +159,14 @@ def _search(
             for tap in range(taps):
                 target = targets[row, tap]
                 if target != absent:
-                    reached = sums[target - begin]
-                    product = products[row, tap * channels : (tap + 1) * channels]
                     for c in range(channels):
-                        reached[c] += product[c]
+                        sums[target - begin, c] += products[row, tap, c]
         top = best[image]
         top[:] = -np.inf
         where[:] = -1
         for row in range(count):
-            candidate = sums[row]
             for c in range(channels):
-                value = candidate[c]
+                value = sums[row, c]
                 larger = (value > top[c]) | (value != value)  # NaN wins, as in a dense pool
                 top[c] = value if larger else top[c]
                 where[c] = row if larger else where[c]
@@ -227,12 +225,15 @@ def _scatter(
                 x = at % width + offsets[tap, 1]
                 if y < 0 or y >= height or x < 0 or x >= width:
                     continue
-                row = row_of_site[image, y * width + x]
+                at_source = y * width + x
+                row = row_of_site[image, at_source]
                 if row < len(rows):
-                    value, to_value = rows[row], to_rows[row]
+                    for i in range(inner):
+                        to_weight[c, tap, i] += g * rows[row, i]
+                    for i in range(inner):
+                        to_rows[row, i] += g * weight[c, tap, i]
                 else:
-                    value, to_value = background[y * width + x], to_background[y * width + x]
-                kernel, to_kernel = weight[c, tap], to_weight[c, tap]
-                for i in range(inner):
-                    to_kernel[i] += g * value[i]
-                    to_value[i] += g * kernel[i]
+                    for i in range(inner):
+                        to_weight[c, tap, i] += g * background[at_source, i]
+                    for i in range(inner):
+                        to_background[at_source, i] += g * weight[c, tap, i]
