@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from linefit.deltamap.layers import Convolution
 
 CANDIDATES = 16  # best background sites per channel that are tried before all are searched
-CHUNK = 1 << 20  # bytes of products that are alive at a time: a core's share of cache
+CHUNK = 1 << 19  # bytes of products that are alive at a time: half of a core's second-level cache
 
 # In these kernels arrays are indexed in place: a slice kept in a variable costs a counted reference per turn.
 FloatArray = NDArray[np.floating[Any]]
@@ -68,21 +68,23 @@ class _MaximumOfConvolution(Function):
         chosen = torch.empty(images, channels, dtype=torch.int64)
         runs = chunks(source.start.tolist(), taps.shape[1] * rows.element_size())
         products = rows.new_empty(max(end - begin for *_, begin, end in runs), taps.shape[1])
+        arrays = (
+            products.view(len(products), targets.shape[1], channels),
+            targets,
+            source.start,
+            sites.start,
+            sites.site,
+            sites.row_of_site,
+            below,
+            values,
+            candidates,
+            best,
+            chosen,
+        )
+        views = [array.numpy() for array in arrays]
         for first, last, begin, end in runs:
             torch.mm(delta[begin:end], taps, out=products[: end - begin])
-            _search(
-                products.view(len(products), -1, channels).numpy(),
-                targets[begin:end].numpy(),
-                source.start[first : last + 1].numpy(),
-                sites.start[first : last + 1].numpy(),
-                sites.site.numpy(),
-                sites.row_of_site[first:last].numpy(),
-                below.numpy(),
-                values.numpy(),
-                candidates.numpy(),
-                best[first:last].numpy(),
-                chosen[first:last].numpy(),
-            )
+            _search(first, last, *views)
         ctx.save_for_backward(background, rows, weight, chosen)
         ctx.convolution = convolution
         return best
@@ -127,40 +129,41 @@ def chunks(start: list[int], row_bytes: int) -> list[tuple[int, int, int, int]]:
 
 @njit(cache=True, nogil=True)
 def _search(
-    products: FloatArray,  # (rows of the source, taps, C)
+    first_image: int,
+    last_image: int,
+    products: FloatArray,  # (rows of the source in these images, taps, C)
     targets: IntArray,  # (rows of the source, taps)
     source_start: IntArray,
     start: IntArray,
     site: IntArray,
-    row_of_site: IntArray,  # (images, H * W)
+    row_of_site: IntArray,  # (N, H * W)
     background: FloatArray,  # (H * W, C)
     values: FloatArray,  # (C, candidates)
     candidates: IntArray,
-    best: FloatArray,  # (images, C), written
+    best: FloatArray,  # (N, C), written
     chosen: IntArray,
 ) -> None:
     area, channels = background.shape
     taps = targets.shape[1]
     absent = len(site)
     most = 0
-    for image in range(len(best)):
+    for image in range(first_image, last_image):
         most = max(most, start[image + 1] - start[image])
     sums = np.empty((most, channels), background.dtype)
     where = np.empty(channels, np.int32)
-    for image in range(len(best)):
+    before = source_start[first_image]
+    for image in range(first_image, last_image):
         begin = start[image]
         count = start[image + 1] - begin
         for row in range(count):
             for c in range(channels):
                 sums[row, c] = background[site[begin + row], c]
-        for row in range(
-            source_start[image] - source_start[0], source_start[image + 1] - source_start[0]
-        ):
+        for row in range(source_start[image], source_start[image + 1]):
             for tap in range(taps):
                 target = targets[row, tap]
                 if target != absent:
                     for c in range(channels):
-                        sums[target - begin, c] += products[row, tap, c]
+                        sums[target - begin, c] += products[row - before, tap, c]
         top = best[image]
         top[:] = -np.inf
         where[:] = -1

@@ -176,7 +176,7 @@ def assert_equal(found: list[Tensor], expected: list[Tensor]) -> None:
         torch.testing.assert_close(got.expand_as(want), want, rtol=0, atol=atol)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     pixels=batches(),
     stack=st.lists(layers, min_size=1, max_size=4),
