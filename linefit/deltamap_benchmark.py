@@ -219,15 +219,13 @@ def _iqr(values: list[float]) -> float:
     return upper - lower
 
 
-def provenance() -> dict[str, Any]:
+def provenance(module: str) -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(
-            [Path(sys.executable).name, "-m", "linefit.deltamap_benchmark", *sys.argv[1:]]
-        ),
+        "command": " ".join(["python", "-m", module, *sys.argv[1:]]),
         "cpu": models[0] if models else platform.processor(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -304,7 +302,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         report = {
-            "provenance": provenance(),
+            "provenance": provenance("linefit.deltamap_benchmark"),
             "rates": asdict(rates),
             "rounds": rounds,
             "cases": rows,
