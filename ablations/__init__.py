@@ -8,21 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ablations.driver import run as run
     from ablations.loading import load_results as load_results
     from ablations.results import Results as Results
-    from ablations.run import run as run
 
 __all__ = ["Results", "load_results", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: `python -m ablations.run` must find its own module not imported yet."""
+    """Import on first use: worker processes import this package too, and need no more than their cells."""
     if name not in __all__:
         raise AttributeError(f"module 'ablations' has no attribute {name!r}")
+    from ablations.driver import run
     from ablations.loading import load_results
     from ablations.results import Results
-    from ablations.run import run
 
-    # Importing the module `ablations.run` has put the module under that name: the function goes there.
     globals().update(Results=Results, load_results=load_results, run=run)
     return globals()[name]

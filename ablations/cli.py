@@ -20,10 +20,10 @@ import typer
 
 from ablations import exports
 from ablations.compare import compare
+from ablations.driver import RESULTS_DIR, Options, Run, run_study
 from ablations.loading import find_study, load_results
 from ablations.plan import Plan, make_plan, parse_seeds
 from ablations.provenance import provenance
-from ablations.run import RESULTS_DIR, Options, Run, run_study
 from ablations.store import Store, StoreError, database_path
 from ablations.study import StudyError, load_study, shipped_studies
 from linefit.training import resolve_device

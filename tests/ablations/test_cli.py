@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import ablations
+from ablations.cli import app
 from ablations.store import database_path
 
 from .tiny import TEXT, write_tiny
 
-SLOW = TEXT.replace("epochs = 2", "epochs = 120")  # seconds a cell: time enough to interrupt
+SLOW = TEXT.replace("epochs = 2", "epochs = 60")  # seconds a cell: time enough to interrupt
 
 
 def command(*arguments, module="ablations.run"):
@@ -33,6 +35,11 @@ def call(*arguments, module="ablations.run", cwd=None):
         cwd=cwd,
         check=False,
     )
+
+
+def invoke(*arguments):
+    """A verb in this process, for what starts no workers."""
+    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 def cells_in(results, study="tiny"):
@@ -140,8 +147,10 @@ def test_a_second_run_trains_nothing(finished):
 
 
 def test_a_dry_run_writes_nothing(tmp_path):
-    done = call(write_tiny(tmp_path), "--results", tmp_path / "results", "--dry-run", "--seeds", 4)
-    assert done.returncode == 0
+    done = invoke(
+        "run", write_tiny(tmp_path), "--results", tmp_path / "results", "--dry-run", "--seeds", 4
+    )
+    assert done.exit_code == 0
     assert "8 cells, 0 done, 0 failed, 8 to do" in done.stderr
     assert "rough guess" in done.stderr
     assert not (tmp_path / "results").exists()
@@ -203,12 +212,12 @@ def test_five_mistakes_get_five_messages_and_exit_code_2(tmp_path):
         (["--where", "pooling=min"], "expected one of max"),
         (["--seeds", "x"], "a number of seeds such as 10"),
         (["--device", "tpu"], "'tpu' is not one of auto, cpu"),
-        (["--limit", "0"], "0 is not in the range"),
+        (["--limit", "0"], "greater than or equal to 1"),
     ],
 )
 def test_usage_errors_exit_with_2(tmp_path, arguments, message):
-    done = call(write_tiny(tmp_path), "--results", tmp_path / "results", *arguments)
-    assert done.returncode == 2
+    done = invoke("run", write_tiny(tmp_path), "--results", tmp_path / "results", *arguments)
+    assert done.exit_code == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -243,18 +252,14 @@ def test_limit_and_where_leave_the_rest_for_later(tmp_path):
 def test_list_export_env_and_report(finished, tmp_path):
     directory, _ = finished
     results = directory / "results"
-    listed = call("list", "--format", "json", "--results", results, module="ablations")
+    listed = invoke("list", "--format", "json", "--results", results)
     rows = {row["study"]: row for row in json.loads(listed.stdout)}
     assert {"quick", "lab5", "tiny"} <= rows.keys()
     assert (rows["tiny"]["done"], rows["tiny"]["to do"], rows["quick"]["done"]) == (6, 0, 0)
-    frame = pd.read_csv(
-        StringIO(call("list", "--format", "csv", "--results", results, module="ablations").stdout)
-    )
+    frame = pd.read_csv(StringIO(invoke("list", "--format", "csv", "--results", results).stdout))
     assert set(frame["study"]) == rows.keys()
-    exported = call(
-        "export", "tiny", "--results", results, "--to", tmp_path / "out", module="ablations"
-    )
-    assert exported.returncode == 0
+    exported = invoke("export", "tiny", "--results", results, "--to", tmp_path / "out")
+    assert exported.exit_code == 0
     assert all(Path(line).is_file() for line in exported.stdout.splitlines())
     pd.testing.assert_frame_equal(
         pd.read_parquet(tmp_path / "out" / "predictions.parquet"),
@@ -262,8 +267,8 @@ def test_list_export_env_and_report(finished, tmp_path):
     )
     facts = json.loads(call("env", module="ablations").stdout)
     assert facts["versions"]["torch"]
-    missing = call("export", "quick", "--results", tmp_path, module="ablations")
-    assert missing.returncode == 2
+    missing = invoke("export", "quick", "--results", tmp_path)
+    assert missing.exit_code == 2
     assert "python -m ablations.run quick" in missing.stderr
 
 

@@ -1,0 +1,142 @@
+"""Run a study: plan, train what is missing, store it, compare, draw.
+
+The same from Python (`ablations.run`) and from a shell; options and exit codes are the business of `ablations.cli`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablations.loading import results_from_store, store_yardsticks
+from ablations.outputs import Outputs, write_outputs
+from ablations.plan import Plan, make_plan
+from ablations.progress import ProgressReport
+from ablations.provenance import provenance
+from ablations.results import Results
+from ablations.runner import Progress, available_cores, run_cells
+from ablations.store import Store, database_path
+from ablations.study import Study, load_study
+from linefit.training import resolve_device
+
+RESULTS_DIR = Path("results")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where and how cells are trained. None of it changes what a cell's key is."""
+
+    device: str = "auto"
+    workers: int | None = None  # processes; None: one a core on CPU, one on CUDA
+    threads: int = 1  # of each worker
+    timeout: float | None = None  # seconds a cell
+    fail_fast: bool = False
+    quiet: bool = False
+
+    def resolved_device(self) -> str:
+        return str(resolve_device(self.device))
+
+    def resolved_workers(self) -> int:
+        if self.workers is not None:
+            return self.workers
+        cores = max(available_cores() // self.threads, 1)
+        return cores if self.resolved_device() == "cpu" else 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has come to its end."""
+
+    plan: Plan
+    results: Results
+    outputs: Outputs
+    failed: int  # cells of the selection that are not ok now
+    missing: int  # cells of the selection that have not been trained (--limit, --fail-fast)
+
+
+def run(
+    study: str | Path | Study,
+    *,
+    seeds: Sequence[int] | None = None,
+    where: Iterable[str] = (),
+    limit: int | None = None,
+    retry_failed: bool = False,
+    results_dir: Path = RESULTS_DIR,
+    options: Options | None = None,
+) -> Results:
+    """Train what is missing of a study and return its results; finished cells are never trained again.
+
+    `study` is a shipped study's name, a path to a TOML file, or a `Study`. Raises StudyError (all mistakes at once)
+    and StoreError; a cell that fails raises nothing and is a row of the results.
+    """
+    return run_study(
+        study if isinstance(study, Study) else load_study(study),
+        seeds=seeds,
+        where=where,
+        limit=limit,
+        retry_failed=retry_failed,
+        results_dir=results_dir,
+        options=options or Options(quiet=True),
+        command=f"ablations.run({str(study.name if isinstance(study, Study) else study)!r})",
+    ).results
+
+
+def run_study(
+    study: Study,
+    *,
+    seeds: Sequence[int] | None,
+    where: Iterable[str],
+    limit: int | None,
+    retry_failed: bool,
+    results_dir: Path,
+    options: Options,
+    command: str,
+) -> Run:
+    """`run` with everything that the command line tells its user."""
+    device = options.resolved_device()
+    with Store.write(database_path(results_dir, study.name)) as store:
+        plan = make_plan(
+            study,
+            store,
+            device=device,
+            seeds=seeds,
+            where=where,
+            limit=limit,
+            retry_failed=retry_failed,
+        )
+        store_yardsticks(study, store)
+        _train(plan, store, device, options)
+        results = results_from_store(study, store)
+        statuses = store.statuses()
+    outputs = write_outputs(results, study, results_dir / study.name, command)
+    stored = [statuses.get(cell.key) for cell in plan.selected]
+    failed = sum(status not in (None, "ok") for status in stored)
+    return Run(plan, results, outputs, failed, stored.count(None))
+
+
+def _train(plan: Plan, store: Store, device: str, options: Options) -> None:
+    """Train the cells to do and store each as it ends. An interrupt leaves the store with all finished cells."""
+    if not plan.todo:
+        return
+    facts = provenance()
+    events = run_cells(
+        plan.todo,
+        device=device,
+        workers=min(options.resolved_workers(), len(plan.todo)),
+        threads=options.threads,
+        timeout=options.timeout,
+    )
+    with (
+        closing(events),
+        ProgressReport(plan.todo, len(plan.done), plan.seconds(), quiet=options.quiet) as report,
+    ):
+        for event in events:
+            if isinstance(event, Progress):
+                report.epoch(event.cell, event.epoch)
+                continue
+            store.put(event.cell, event.outcome, facts)
+            report.finished(event.cell, event.outcome)
+            if options.fail_fast and event.outcome.status != "ok":
+                return
