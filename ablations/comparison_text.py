@@ -239,8 +239,8 @@ def methods(
         if n_ok < n_cells
         else "No network failed.",
         "Seeds are nested in variants and crossed with images; the variance of a mean is (MS_seed + MS_image - "
-        "MS_cell)/(K M), never below either part, with Satterthwaite degrees of freedom in which those of the "
-        "image variance are reduced by its sample kurtosis (O'Neill 2014).",
+        "MS_cell)/(K M), never below either part, with Satterthwaite degrees of freedom, at most the weighted "
+        "harmonic mean of the parts', those of the image variance by its sample kurtosis (O'Neill 2014).",
         f"Intervals are {confidence:.0%} t intervals on the log scale for means and ratios of means (delta method, "
         "with the covariance that shared images bring) and on the linear scale for differences; those of "
         "estimators without training are over images alone.",

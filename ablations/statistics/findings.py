@@ -81,6 +81,17 @@ def _cells(row: Mapping[Hashable, Any]) -> list[str]:
     ]
 
 
+def _summary(coverage: pd.DataFrame) -> list[str]:
+    """The range of observed shares: a row a quantity, a column a distribution and number of images."""
+    groups = coverage.groupby(["quantity", "distribution", "n_images"], sort=False)["observed"]
+    spread = groups.agg(lambda x: f"{x.min():.2f} to {x.max():.2f}").unstack([1, 2]).fillna("")
+    columns = [f"{column[0]}, {int(column[1]):,}" for column in spread.columns]
+    header = ["quantity", *columns]
+    lines = [f"|{'|'.join(header)}|", "|---" * len(header) + "|"]
+    lines += [f"|{'|'.join([str(row[0]), *row[1:]])}|" for row in spread.itertuples()]
+    return [*lines, ""]
+
+
 def to_markdown(table: pd.DataFrame, command: str) -> str:
     """The table as a page, with the command that made it and what falls outside its promise on top."""
     broken = table[table["kept"].eq(False)]
@@ -96,6 +107,8 @@ def to_markdown(table: pd.DataFrame, command: str) -> str:
         + (":" if len(broken) else "."),
         "",
     ]
+    lines += ["## Coverage of 95% intervals, lowest and highest over seeds and seed sd", ""]
+    lines += _summary(table[table["study"].isin(["coverage", "negative control"])])
     for title, rows in (("Outside", broken), ("All", table)):
         if rows.empty:
             continue

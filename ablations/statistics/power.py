@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from ablations.statistics.crossed import MINIMUM_SEEDS, Components, t_quantile
+from ablations.statistics.crossed import MINIMUM_SEEDS, Components, combined_df, t_quantile
 
 POWER = 0.8
 
@@ -48,7 +48,7 @@ def minimum_detectable_ratio(
 def planned_uncertainty(
     components: Components, n_seeds: int, n_images: int, sides: int
 ) -> tuple[float, float]:
-    """Standard error and Satterthwaite df expected of `n_seeds` on each of `sides` sides with seeds.
+    """Standard error and degrees of freedom expected of `n_seeds` on each of `sides` sides with seeds.
 
     `components` as `crossed_uncertainty` gives them: seed and cell summed over the sides.
     """
@@ -57,10 +57,8 @@ def planned_uncertainty(
     image = components.image / n_images + cell
     variance = seed + image - cell
     seed_df = sides * (n_seeds - 1)
-    weight = (
-        seed**2 / seed_df + image**2 / components.image_df + cell**2 / (seed_df * (n_images - 1))
-    )
-    df = variance**2 / weight if weight > 0 else float(seed_df)
+    cell_weight = cell**2 / (seed_df * (n_images - 1))
+    df = combined_df(variance, (seed, seed_df), (image, components.image_df), cell_weight)
     return float(np.sqrt(variance)), max(df, min(n_seeds - 1.0, components.image_df))
 
 

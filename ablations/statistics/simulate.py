@@ -194,9 +194,10 @@ def settings() -> Iterator[tuple[Study, Setting, float]]:
                     if distribution != "lab, floor":  # nothing but itself is as good as the floor
                         yield type_i_error, setting, 1.0
     for distribution in ("gaussian", heavy, "lab, least squares"):
-        setting = Setting(distribution, 5, 2000, seed_sds[distribution], ratio=1.0)
-        yield family_wise_error, setting, 0.5
-        yield size_at_margin, setting, 1.0
+        for n_seeds in (5, 10):
+            setting = Setting(distribution, n_seeds, 2000, seed_sds[distribution], ratio=1.0)
+            yield family_wise_error, setting, 0.5
+            yield size_at_margin, setting, 1.0
     for n_seeds in (3, 5, 10, 20):
         yield power, Setting(heavy, n_seeds, 2000, 0.3, ratio=1.4), 0.5
     for n_seeds in (5, 10):

@@ -207,14 +207,16 @@ def variance_and_df(rows: list[np.ndarray], is_variant: bool) -> tuple[float, fl
         residual += math.fsum((row - seed_mean - by_image + by_image.mean()) ** 2)
     cell_df = (n_seeds - 1) * (n_images - 1)
     cells = residual / cell_df / (n_seeds * n_images)
-    parts = [(seeds, n_seeds - 1), (images, image_df), (cells, cell_df)]
     total = seeds + images - cells
+    weight = seeds**2 / (n_seeds - 1) + images**2 / image_df + cells**2 / cell_df
+    if weight == 0:
+        return 0.0, min(n_seeds - 1, image_df), image_df
+    harmonic = (seeds + images) / (seeds / (n_seeds - 1) + images / image_df)
+    df = min(total**2 / weight, harmonic)
     if total <= max(seeds, images) * (1 + 1e-9):
         total = max(seeds, images)
-        parts = parts[:1] if seeds >= images else parts[1:2]
-    weight = sum(part**2 / df for part, df in parts)
-    least = min(n_seeds - 1, image_df)
-    return total, max(total**2 / weight, least) if weight else least, image_df
+        df = n_seeds - 1 if seeds >= images else image_df
+    return total, max(df, min(n_seeds - 1, image_df)), image_df
 
 
 def summary(name: str, prefix: str, rows, is_variant, confidence) -> dict:
