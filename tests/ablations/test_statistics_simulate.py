@@ -125,4 +125,6 @@ def test_coverage_in_full(distribution, seed_sd, n_seeds, n_images):
     setting = Setting(distribution, n_seeds, n_images, seed_sd, ratio=2.0)
     *findings, _ = coverage(setting, 3000, np.random.default_rng(10))
     for found in findings:
-        assert within(found, (found.low, found.high)), found
+        # two variants without seed effects: the larger of two estimates of the same noise errs wide
+        high = max(found.high, 0.98) if found.quantity == "variants: ratio" else found.high
+        assert within(found, (found.low, high)), found
