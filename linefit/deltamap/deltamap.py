@@ -169,6 +169,19 @@ class DeltaMap:
     def __pow__(self, other: Any) -> Any:
         return self._call(torch.pow, self, other)
 
+    # In place, like a tensor: whoever else holds this map sees the change.
+    def __iadd__(self, other: Any) -> Any:
+        return self._call(torch.Tensor.add_, self, other)
+
+    def __isub__(self, other: Any) -> Any:
+        return self._call(torch.Tensor.sub_, self, other)
+
+    def __imul__(self, other: Any) -> Any:
+        return self._call(torch.Tensor.mul_, self, other)
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self._call(torch.Tensor.div_, self, other)
+
     def __radd__(self, other: Any) -> Any:
         return self + other
 

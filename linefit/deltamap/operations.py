@@ -5,6 +5,7 @@ A handler has the parameters of torch's function. Whatever is not here raises `U
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -68,11 +69,12 @@ def call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     if name in POINTWISE:
         result = _pointwise(name, func, *args, **kwargs)
     elif name in OPERATIONS:
+        handler = OPERATIONS[name]
         try:
-            result = OPERATIONS[name](*args, **kwargs)
-        except UnsupportedOperation:
-            raise
+            result = handler(*args, **kwargs)
         except TypeError as error:
+            if _takes(handler, args, kwargs):
+                raise
             raise UnsupportedOperation(f"{torch_name}: with these arguments ({error})") from error
     else:
         unsupported(torch_name)
@@ -80,6 +82,14 @@ def call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
         target = args[0] if args else kwargs["input"]
         return target.become(result)
     return result
+
+
+def _takes(handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    try:
+        inspect.signature(handler).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 def _pointwise(
@@ -237,6 +247,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "logsumexp": logsumexp,
     "softmax": softmax,
     "flatten": flatten,
+    "contiguous": lambda input: input,
     "reshape": reshape,
     "view": reshape,
     "linear": linear,

@@ -107,6 +107,10 @@ UNSUPPORTED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "indexing": (lambda x: x[:, 0], "__getitem__"),
     "comparison": (lambda x: x > 0, "__gt__"),
     "attribute": (lambda x: x.T, "Tensor.T"),
+    "another overload": (
+        lambda x: x.mean(dim=(2, 3), dtype=torch.float32),
+        "mean: with these arguments",
+    ),
     "stacking images": (lambda x: torch.cat([x, x]), "cat"),
 }
 
@@ -147,9 +151,13 @@ def test_maps_of_different_batches_do_not_mix() -> None:
 def test_in_place_operation_changes_the_map_that_others_hold() -> None:
     images = feature_map(DeltaMap.from_pixels(PIXELS, torch.float64))
     dense = feature_map(dense_images())
+    held = images
     F.relu(images, inplace=True)
     images.mul_(2.0)
-    torch.testing.assert_close(images.to_dense(), 2 * F.relu(dense))
+    images += CONSTANT
+    images -= feature_map(one_channel(images))
+    expected = 2 * F.relu(dense) + CONSTANT
+    torch.testing.assert_close(held.to_dense(), expected - feature_map(one_channel(expected)))
 
 
 def test_values_first_asked_for_without_gradients_still_have_them() -> None:
