@@ -73,6 +73,10 @@ class Convolution:
         Zero padding needs no care: a tap outside the map reads zero in the background and in the image alike.
         """
         source, sites = self.source, self.sites
+        if source.sites.batch.kernels == "numba":
+            from linefit.deltamap.convolution_numba import rows_of_convolution
+
+            return rows_of_convolution(self, background)
         delta = source.rows - site_table(source.background).index_select(0, source.sites.site)
         taps = delta @ self.weight.permute(1, 2, 3, 0).reshape(delta.shape[1], -1)
         targets = source.sites.targets(self.kernel)

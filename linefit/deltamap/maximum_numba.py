@@ -11,20 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numba import njit
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from linefit.deltamap.convolution_numba import FloatArray, IntArray, by_taps, chunks
 
 if TYPE_CHECKING:
     from linefit.deltamap.layers import Convolution
 
 CANDIDATES = 16  # best background sites per channel that are tried before all are searched
-CHUNK = 1 << 19  # bytes of products that are alive at a time: half of a core's second-level cache
-
-# In these kernels arrays are indexed in place: a slice kept in a variable costs a counted reference per turn.
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.int64]
 
 
 def maximum_of_convolution(convolution: Convolution) -> Tensor:
@@ -61,7 +57,7 @@ class _MaximumOfConvolution(Function):
         )
         values, candidates = below.t().topk(min(CANDIDATES, len(below)))
         delta = rows - background.index_select(0, source.site)
-        taps = weight.permute(1, 2, 3, 0).reshape(delta.shape[1], -1)
+        taps = by_taps(weight)
         targets = source.targets(convolution.kernel)
         images, channels = len(source.batch), len(weight)
         best = rows.new_empty(images, channels)
@@ -114,17 +110,6 @@ class _MaximumOfConvolution(Function):
         )
         bias = gradient.sum(0) if ctx.needs_input_grad[3] else None
         return to_background, to_rows, to_weight.transpose(1, 2).reshape(weight.shape), bias, None
-
-
-def chunks(start: list[int], row_bytes: int) -> list[tuple[int, int, int, int]]:
-    """Runs of images `(first, last, begin row, end row)` whose rows take about `CHUNK` bytes."""
-    runs = []
-    first = 0
-    for last in range(1, len(start)):
-        if last == len(start) - 1 or (start[last + 1] - start[first]) * row_bytes > CHUNK:
-            runs.append((first, last, start[first], start[last]))
-            first = last
-    return runs
 
 
 @njit(cache=True, nogil=True)
