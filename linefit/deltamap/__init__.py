@@ -1,7 +1,11 @@
 """Delta maps: exact feature maps of sparse binary images at a fraction of the dense arithmetic.
 
-A batch is `DeltaMap`, a data set `DeltaImages`; both go where a tensor `(N, 1, H, W)` would, into an unmodified
-`nn.Module`. An operation without an exact form raises `UnsupportedOperation`.
+    images = DeltaImages(pixels)                      # a data set; index tables are built once
+    loss = F.mse_loss(net(images.batch(indices)), y)  # an unmodified nn.Module
+    loss.backward(); optimiser.step()                 # FusedAdam on the CPU, torch's Adam elsewhere
+
+An operation without an exact form raises `UnsupportedOperation`. On the CPU compiled kernels do the work; the plain
+torch form, which they are tested against, runs on any device. How nets are built and trained is not decided here.
 """
 
 from linefit.deltamap.adam import FusedAdam

@@ -206,21 +206,10 @@ def _unsupported_method(name: str) -> Callable[..., Any]:
 
 
 # Python looks these up on the class, past __getattr__, and its own errors would not be ours.
-for _name in (
-    "getitem",
-    "matmul",
-    "rmatmul",
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "rtruediv",
-    "rpow",
-    "mod",
-    "floordiv",
-    "bool",
-):
+# fmt: off
+for _name in ("lt", "le", "gt", "ge", "getitem", "matmul", "rmatmul", "rtruediv", "rpow", "mod", "floordiv", "bool"):
     setattr(DeltaMap, f"__{_name}__", _unsupported_method(f"__{_name}__"))
+# fmt: on
 
 
 class DeltaImages:

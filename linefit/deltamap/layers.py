@@ -22,7 +22,7 @@ def site_table(background: Tensor) -> Tensor:
     return background.permute(1, 2, 0).reshape(-1, len(background))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Convolution:
     """A convolution of `source`, and non-decreasing functions behind it, that nobody has computed yet."""
 
@@ -31,12 +31,12 @@ class Convolution:
     bias: Tensor | None
     kernel: Kernel
     activations: tuple[Callable[[Tensor], Tensor], ...] = ()
-    grad: bool = field(
-        default_factory=torch.is_grad_enabled
-    )  # the mode of the call, not of whoever asks for values
-    _computed: list[tuple[Tensor, Tensor]] = field(
-        default_factory=list
-    )  # shared by all that follow one convolution
+    # The mode of the call, not of whoever asks for values.
+    grad: bool = field(default_factory=torch.is_grad_enabled)
+    # Values by the activations they went through, shared by all that follow one convolution.
+    _computed: dict[tuple[Callable[[Tensor], Tensor], ...], tuple[Tensor, Tensor]] = field(
+        default_factory=dict
+    )
 
     def then(self, activation: Callable[[Tensor], Tensor]) -> Convolution:
         return replace(self, activations=(*self.activations, activation))
@@ -53,11 +53,13 @@ class Convolution:
     def evaluate(self) -> tuple[Tensor, Tensor]:
         """Background `(C, H, W)` and rows `(R, C)` of the result."""
         with torch.set_grad_enabled(self.grad):
-            if not self._computed:
+            if () not in self._computed:
                 background = self.convolve_background()
-                self._computed.append((background, self.convolve_rows(site_table(background))))
-            background, rows = self._computed[0]
-            return self.activate(background), self.activate(rows)
+                self._computed[()] = background, self.convolve_rows(site_table(background))
+            if self.activations not in self._computed:
+                background, rows = self._computed[()]
+                self._computed[self.activations] = self.activate(background), self.activate(rows)
+            return self._computed[self.activations]
 
     def convolve_background(self) -> Tensor:
         (height, width), (down, right) = self.kernel.size, self.kernel.dilation
@@ -80,12 +82,9 @@ class Convolution:
         delta = source.rows - site_table(source.background).index_select(0, source.sites.site)
         taps = delta @ self.weight.permute(1, 2, 3, 0).reshape(delta.shape[1], -1)
         targets = source.sites.targets(self.kernel)
-        change = background.new_zeros(
-            sites.rows + 1, background.shape[1]
-        )  # the last row takes what falls outside
-        change = change.index_add(
-            0, targets.view(-1), taps.view(targets.numel(), background.shape[1])
-        )
+        channels = background.shape[1]
+        change = background.new_zeros(sites.rows + 1, channels)  # the last row: what falls outside
+        change = change.index_add(0, targets.view(-1), taps.view(targets.numel(), channels))
         return background.index_select(0, sites.site) + change[:-1]
 
     def maximum(self) -> Tensor:
@@ -120,9 +119,8 @@ class Convolution:
         index = torch.where(inside, index, source.sites.rows + area)
         background = site_table(source.background)
         table = torch.cat([source.rows, background, background.new_zeros(1, background.shape[1])])
-        patches = table.index_select(0, index.view(-1)).view(
-            *index.shape, -1
-        )  # (N, C, taps, channels of the source)
+        # (N, C, taps, channels of the source)
+        patches = table.index_select(0, index.view(-1)).view(*index.shape, table.shape[1])
         values = torch.einsum("notc,otc->no", patches, self.weight.flatten(2).transpose(1, 2))
         return values if self.bias is None else values + self.bias
 

@@ -22,36 +22,13 @@ from linefit.deltamap.softmax import SOFTMAX_OPERATIONS, SpatialSoftmax
 
 # Functions of one value each; those that never decrease commute with a maximum.
 NON_DECREASING = {"relu", "leaky_relu", "tanh", "sigmoid", "softplus", "elu"}
+# fmt: off
 POINTWISE = NON_DECREASING | {
-    *(
-        "abs",
-        "absolute",
-        "clamp",
-        "clamp_max",
-        "clamp_min",
-        "celu",
-        "erf",
-        "exp",
-        "gelu",
-        "hardsigmoid",
-        "hardswish",
-    ),
-    *(
-        "hardtanh",
-        "log",
-        "logsigmoid",
-        "mish",
-        "neg",
-        "negative",
-        "pow",
-        "relu6",
-        "selu",
-        "silu",
-        "softsign",
-        "sqrt",
-    ),
-    *("square",),
+    "abs", "absolute", "celu", "clamp", "clamp_max", "clamp_min", "erf", "exp", "gelu", "hardsigmoid", "hardswish",
+    "hardtanh", "log", "logsigmoid", "mish", "neg", "negative", "pow", "relu6", "selu", "silu", "softsign", "sqrt",
+    "square",
 }
+# fmt: on
 
 
 def call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -59,6 +36,8 @@ def call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     torch_name = getattr(func, "__name__", str(func))
     name = torch_name.strip("_")
     in_place = torch_name == f"{name}_" or kwargs.pop("inplace", False)
+    if kwargs.get("out") is not None:
+        unsupported(torch_name, "into a given output")
     operands = [*args, *kwargs.values()]
     if any(isinstance(operand, SpatialSoftmax) for operand in operands):
         if name not in SOFTMAX_OPERATIONS:
@@ -140,7 +119,8 @@ def conv2d(
         raise ValueError(
             f"conv2d: the weight expects {weight.shape[1]} channels, the map has {input.channels}"
         )
-    convolution = Convolution(input, weight, bias, kernel)
+    # A copy: an operation in place on the input, before anybody asks for values, must not reach the convolution.
+    convolution = Convolution(input.with_axes(4), weight, bias, kernel)
     return DeltaMap(convolution, convolution.sites)
 
 

@@ -19,7 +19,7 @@ from linefit.deltamap.errors import unsupported
 from linefit.deltamap.layers import site_table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SpatialSoftmax:
     """`softmax(logits)` over all sites times `values`; it can be multiplied, reshaped, and summed over all sites."""
 

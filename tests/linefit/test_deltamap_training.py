@@ -114,3 +114,8 @@ def test_large_weight_keeps_its_values_and_has_dense_gradients_without_fused_ada
         torch.testing.assert_close(got, parameter.grad, rtol=1e-10, atol=1e-12)
     FusedAdam(net.parameters())
     assert torch.equal(weight, values)
+
+
+def test_fused_adam_is_for_the_cpu() -> None:
+    with pytest.raises(ValueError, match="on meta"):
+        FusedAdam([nn.Parameter(torch.empty(2, device="meta"))])
