@@ -75,14 +75,15 @@ class _RowsOfConvolution(Function):
             torch.mm(delta[begin:end], taps, out=products[: end - begin])
             _add_products(begin, end, products_view, targets_view, rows_view)
         ctx.save_for_backward(delta, weight, targets)
-        ctx.convolution = convolution
+        # Not the convolution: it keeps the result, which keeps this context, and such a cycle is never freed.
+        ctx.sites = source, sites
         return rows
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         delta, weight, targets = ctx.saved_tensors
-        source, sites = ctx.convolution.source.sites, ctx.convolution.sites
+        source, sites = ctx.sites
         area = source.batch.tables.height * source.batch.tables.width
         taps = by_taps(weight.detach())
         gradient = gradient.contiguous()

@@ -82,25 +82,26 @@ class _MaximumOfConvolution(Function):
             torch.mm(delta[begin:end], taps, out=products[: end - begin])
             _search(first, last, *views)
         ctx.save_for_backward(background, rows, weight, chosen)
-        ctx.convolution = convolution
+        # Not the convolution: it leads to tensors of the graph, and a cycle through it would never be freed.
+        ctx.sites, ctx.kernel = (source, sites), convolution.kernel
         return best
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         background, rows, weight, chosen = ctx.saved_tensors
-        convolution: Convolution = ctx.convolution
         by_tap = weight.detach().flatten(2).transpose(1, 2).contiguous()  # (out, taps, in)
         to_weight = torch.zeros_like(by_tap)
         to_background, to_rows = torch.zeros_like(background), torch.zeros_like(rows)
-        source, sites = convolution.source.sites, convolution.sites
+        source, sites = ctx.sites
+        tables = source.batch.tables
         _scatter(
             gradient.contiguous().numpy(),
             chosen.numpy(),
             sites.site.numpy(),
             source.row_of_site.numpy(),
-            np.array(convolution.kernel.offsets),
-            np.array(convolution.source.area),
+            np.array(ctx.kernel.offsets),
+            np.array((tables.height, tables.width)),
             background.detach().contiguous().numpy(),
             rows.detach().contiguous().numpy(),
             by_tap.numpy(),
