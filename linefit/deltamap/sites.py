@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -139,15 +140,17 @@ class Batch:
         self.tables = tables
         self.indices = indices
         self.kernels = kernels
-        self._sites: dict[Footprint, Sites] = {}
+        # Weak, as sites refer back to their batch: the maps on them keep them, and all of it goes with the last map.
+        self._sites: WeakValueDictionary[Footprint, Sites] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def sites(self, footprint: Footprint) -> Sites:
-        if footprint not in self._sites:
-            self._sites[footprint] = Sites(self, footprint)
-        return self._sites[footprint]
+        sites = self._sites.get(footprint)
+        if sites is None:
+            sites = self._sites[footprint] = Sites(self, footprint)
+        return sites
 
 
 class Sites:

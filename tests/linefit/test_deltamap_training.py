@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from linefit.architectures import build
-from linefit.deltamap import DeltaImages, FusedAdam
+from linefit.deltamap import DeltaImages, DeltaMap, FusedAdam
 from linefit.images import LineImages, lab_images
 
 LAB_NETS = [("conv1", "none", "flatten"), ("conv2", "none", "max"), ("conv2", "cartesian", "max")]
@@ -119,3 +122,37 @@ def test_large_weight_keeps_its_values_and_has_dense_gradients_without_fused_ada
 def test_fused_adam_is_for_the_cpu() -> None:
     with pytest.raises(ValueError, match="on meta"):
         FusedAdam([nn.Parameter(torch.empty(2, device="meta"))])
+
+
+@pytest.mark.parametrize("kernels", ["torch", "numba"])
+@pytest.mark.parametrize(
+    "net",
+    [("conv1", "none", "flatten"), ("conv3", "cartesian", "max"), ("conv2", "none", "average")],
+)
+def test_a_step_leaves_nothing_in_memory(
+    net: tuple[str, str, str], kernels: Literal["torch", "numba"]
+) -> None:
+    """Without the garbage collector, which cannot see cycles through autograd's graph anyway."""
+    model = build(*net, 4, seed=0)
+    images = DeltaImages(lab_images(8).pixels, kernels=kernels)
+    left: list[weakref.ref[object]] = []
+
+    def watch(_: nn.Module, inputs: tuple[DeltaMap], output: DeltaMap) -> None:
+        left.extend(
+            map(
+                weakref.ref,
+                [inputs[0].sites, inputs[0].sites.batch, output.sites, inputs[0].rows, output],
+            )
+        )
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.ReLU) and module not in model.head:
+            module.register_forward_hook(watch)
+    gc.collect()
+    gc.disable()
+    try:
+        model(images.batch(range(8))).sum().backward()
+        assert len(left) >= 10
+        assert [reference() for reference in left if reference() is not None] == []
+    finally:
+        gc.enable()
