@@ -7,6 +7,7 @@ what becomes of the results, is the harness's business.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,12 +79,14 @@ def resolve_device(device: str) -> torch.device:
     """`auto` is CUDA where there is one. Raises ValueError for a device that this machine lacks."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, _ = device.partition(":")
-    if kind not in ("cpu", "cuda"):
+    if not re.fullmatch("cpu|cuda(:(0|[1-9][0-9]?))?", device):
         raise ValueError(f"device {device!r} is not one of auto, cpu, cuda, cuda:N")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r}: torch {torch.__version__} finds no CUDA device here")
-    return torch.device(device)
+    resolved = torch.device(device)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if resolved.type == "cuda" and (resolved.index or 0) >= count:
+        found = f"{count} CUDA devices" if count else "no CUDA device"
+        raise ValueError(f"device {device!r}: torch {torch.__version__} finds {found} here")
+    return resolved
 
 
 def engine_for(

@@ -120,7 +120,7 @@ def test_seeds_of_initialisation_and_shuffling_are_distinct():
     assert len(set(seeds)) == 2000
 
 
-@pytest.mark.parametrize("device", ["tpu", "cuda:x"] if not torch.cuda.is_available() else ["tpu"])
+@pytest.mark.parametrize("device", ["tpu", "cuda:x", "cpu:x", "cuda:99", "cuda:999"])
 def test_a_device_that_is_not_there_is_refused(device):
     with pytest.raises(ValueError, match=device):
         resolve_device(device)
