@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -106,8 +107,12 @@ class Store:
     @contextlib.contextmanager
     def write(cls, path: Path) -> Iterator[Store]:
         """Open for the one driver. Raises StoreError if another driver has it, or the file is no store of ours."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (path.parent / f"{path.name}.lock").open("w") as lock:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = (path.parent / f"{path.name}.lock").open("w")
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written ({error})") from error
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -123,16 +128,27 @@ class Store:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
-                yield cls(connection)
+                try:
+                    yield cls(connection)
+                except sqlite3.OperationalError as error:  # such as a full disk
+                    raise StoreError(f"{path}: {error}; cells stored before are safe") from error
 
     @classmethod
     @contextlib.contextmanager
     def read(cls, path: Path) -> Iterator[Store | None]:
-        """Open without writing, None where there is no database. A run may be writing meanwhile."""
+        """Open without writing, None where there is no database yet. A run may be writing meanwhile."""
         if not path.exists():
             yield None
             return
-        with contextlib.closing(_connect(path, "?mode=ro")) as connection:
+        # WAL mode wants to put two files beside the database; where it cannot, nobody can be writing either.
+        wal = path.with_name(f"{path.name}-wal")
+        frozen = not os.access(path.parent, os.W_OK) and not wal.exists()
+        query = "?immutable=1" if frozen else "?mode=ro"
+        with contextlib.closing(_connect(path, query)) as connection:
+            # Version 0 is a file that a driver has created and not filled yet, or was killed before it could.
+            if _schema_version(connection, path) == 0:
+                yield None
+                return
             _require_current(connection, path)
             yield cls(connection)
 

@@ -101,6 +101,48 @@ def test_reading_what_is_not_there_creates_nothing(path):
     assert not path.parent.exists()
 
 
+def test_a_database_without_its_schema_is_one_that_is_not_there_yet(path):
+    path.parent.mkdir()
+    path.touch()  # a driver was killed between creating and filling it, or is about to fill it
+    with Store.read(path) as store:
+        assert store is None
+    with Store.write(path) as store:
+        store.put(CELLS[0], OK, {})
+        assert store.statuses() == {CELLS[0].key: "ok"}
+
+
+def test_results_in_a_directory_that_cannot_be_written_can_be_read(path, monkeypatch):
+    with Store.write(path) as store:
+        store.put(CELLS[0], OK, {})
+    before = sorted(path.parent.iterdir())
+    monkeypatch.setattr("os.access", lambda *arguments: False)
+    with Store.read(path) as store:
+        assert_same(store.outcome(CELLS[0].key), OK)
+    assert sorted(path.parent.iterdir()) == before  # SQLite did not need files of its own
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "results").touch()
+    path = tmp_path / "results" / "study" / "results.sqlite"
+    with pytest.raises(StoreError, match=r"results\.sqlite: cannot be written"), Store.write(path):
+        pass
+
+
+def test_a_full_disk_is_told_and_costs_the_last_cell_alone(path):
+    def fill():
+        with Store.write(path) as store:
+            store.put(CELLS[0], OK, {})
+            (pages,) = store.connection.execute("PRAGMA page_count").fetchone()
+            store.connection.execute(f"PRAGMA max_page_count = {pages}")
+            for cell in CELLS[1:]:
+                store.put(cell, OK, {})
+
+    with pytest.raises(StoreError, match="full; cells stored before are safe"):
+        fill()
+    with Store.read(path) as store:
+        assert_same(store.outcome(CELLS[0].key), OK)
+
+
 def test_two_drivers_cannot_write_at_once(path):
     with Store.write(path), pytest.raises(StoreError, match="another run"), Store.write(path):
         pass
