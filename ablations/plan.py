@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ablations.cost import Estimate, cell_seconds, estimate
 from ablations.problems import Problem, nearest
 from ablations.store import Store
-from ablations.study import FACTORS, Cell, Study, StudyError
+from ablations.study import FACTORS, LEGAL_SEEDS, MOST_SEEDS, Cell, Study, StudyError, read_seeds
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,25 @@ def make_plan(
     store: Store | None,
     *,
     device: str,
-    seeds: Sequence[int] | None = None,
-    where: Iterable[str] = (),
+    seeds: int | Sequence[int] | None = None,
+    where: str | Iterable[str] = (),
     limit: int | None = None,
     retry_failed: bool = False,
 ) -> Plan:
     """Plan a run. `store` is None where there is no database yet.
 
-    Raises StudyError for a condition of `where` that names no factor, or a level that no variant has.
+    Raises StudyError for seeds or a limit that are not legal, and for a condition of `where` that names no factor,
+    or a level that no variant has.
     """
-    selected = select(study.cells(seeds), where)
+    problems = []
+    chosen = study.seeds if seeds is None else read_seeds(seeds)
+    if chosen is None:
+        problems.append(Problem("seeds", seeds, LEGAL_SEEDS))
+    if limit is not None and limit < 1:
+        problems.append(Problem("limit", limit, "a number of cells from 1"))
+    if problems:
+        raise StudyError("options", problems)
+    selected = select(study.cells(chosen), [where] if isinstance(where, str) else list(where))
     statuses = {} if store is None else store.statuses()
     done = tuple(cell for cell in selected if statuses.get(cell.key) == "ok")
     failed = tuple(
@@ -64,7 +74,7 @@ def make_plan(
     return Plan(study, tuple(selected), done, failed, todo[:limit], timings)
 
 
-def select(cells: Sequence[Cell], where: Iterable[str]) -> list[Cell]:
+def select(cells: Sequence[Cell], where: Sequence[str]) -> list[Cell]:
     """Cells that meet every condition `factor=level` or `factor=level,level`; `variant` and `seed` are factors too."""
     problems: list[Problem] = []
     chosen = list(cells)
@@ -111,17 +121,19 @@ def _level(cell: Cell, factor: str) -> str:
 def parse_seeds(text: str) -> tuple[int, ...]:
     """`10` is seeds 0 to 9; `3,5,8` and `0-9` are just these. Raises StudyError otherwise."""
     try:
-        if text.isdecimal() and int(text) > 0:
-            return tuple(range(int(text)))
-        seeds: list[int] = []
-        for part in text.split(","):
-            first, dash, last = part.partition("-")
-            seeds += range(int(first), int(last) + 1) if dash else [int(first)]
-        if seeds and len(set(seeds)) == len(seeds):
-            return tuple(seeds)
-    except ValueError:
-        pass
+        if text.isdecimal():
+            seeds = read_seeds(int(text))
+        else:
+            parts = [part.partition("-") for part in text.split(",")]
+            ranges = [range(int(a), int(b if dash else a) + 1) for a, dash, b in parts]
+            few = sum(map(len, ranges)) <= MOST_SEEDS
+            seeds = read_seeds(list(itertools.chain(*ranges))) if few else None
+    except (ValueError, OverflowError):
+        seeds = None
+    if seeds is not None:
+        return seeds
     legal = (
-        "a number of seeds such as 10, or distinct seeds such as 0,3,7 or 0-9 (one seed alone: 7-7)"
+        "a number of seeds such as 10, or distinct seeds such as 0,3,7 or 0-9 (one seed alone: 7-7), "
+        f"at most {MOST_SEEDS}"
     )
     raise StudyError("command line", [Problem("--seeds", text, legal)])

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -39,6 +40,12 @@ LEGAL_NAMES: dict[str, tuple[str, ...]] = {
 }
 # Beyond this many images the training split would reach into the seeds of val.
 MOST_TRAINING_IMAGES = SPLITS["val"].random_offset
+MOST_SEEDS = 10_000
+LARGEST_SEED = 2**32 - 1
+LEGAL_SEEDS = (
+    f"a number of seeds from 1 to {MOST_SEEDS} "
+    f"or a list of integers from 0 to {LARGEST_SEED} without repeats"
+)
 LEGAL_INTEGERS = {
     "width": (1, 4096),
     "train_size": (1, MOST_TRAINING_IMAGES),
@@ -189,7 +196,7 @@ class _Reader:
 
     def known(self, table: Mapping[str, Any], prefix: str, legal: Iterable[str]) -> dict[str, Any]:
         names = list(legal)
-        for key in table.keys() - set(names):
+        for key in [key for key in table if key not in names]:
             self.problem(
                 f"{prefix}{key}", None, f"a known key: {', '.join(names)}", nearest(key, names)
             )
@@ -213,7 +220,7 @@ class _Reader:
                 return True
             self.problem(key, value, f"an integer from {low} to {high}")
             return False
-        if type(value) in (int, float) and 0 < value < float("inf"):  # type: ignore[operator]
+        if type(value) in (int, float) and 0 < value <= sys.float_info.max:  # type: ignore[operator]
             return True
         self.problem(key, value, "a positive number")
         return False
@@ -227,19 +234,10 @@ class _Reader:
         return tuple(dict.fromkeys(chosen))
 
     def seeds(self, value: object) -> tuple[int, ...]:
-        if type(value) is int and 1 <= value <= 10_000:
-            return tuple(range(value))
-        if (
-            isinstance(value, list)
-            and value
-            and all(type(seed) is int and seed >= 0 for seed in value)
-        ):
-            if len(set(value)) == len(value):
-                return tuple(value)
-            self.problem("seeds", value, "a list without repeats")
-            return ()
-        self.problem("seeds", value, "a number of seeds from 1 to 10000 or a list of integers >= 0")
-        return ()
+        seeds = read_seeds(value)
+        if seeds is None:
+            self.problem("seeds", value, LEGAL_SEEDS)
+        return seeds or ()
 
     def levels(self, grid: Mapping[str, Any]) -> dict[str, list[Level]]:
         """The grid's levels; one level may be written without brackets."""
@@ -248,7 +246,11 @@ class _Reader:
             items = value if isinstance(value, list) else [value]
             if not items:
                 self.problem(f"grid.{factor}", value, "at least one level")
-            legal = [x for i, x in enumerate(items) if self.level(factor, f"grid.{factor}[{i}]", x)]
+            legal = [
+                canonical(factor, x)
+                for i, x in enumerate(items)
+                if self.level(factor, f"grid.{factor}[{i}]", x)
+            ]
             if len({json.dumps(x) for x in legal}) < len(legal):
                 self.problem(f"grid.{factor}", value, "levels without repeats")
             read[factor] = legal
@@ -271,7 +273,8 @@ class _Reader:
         for i, entry in enumerate(value):
             entry = self.known(entry, f"{key}[{i}].", (*FACTORS, *extra))
             for factor in [name for name in FACTORS if name in entry]:
-                self.level(factor, f"{key}[{i}].{factor}", entry[factor])
+                if self.level(factor, f"{key}[{i}].{factor}", entry[factor]):
+                    entry[factor] = canonical(factor, entry[factor])
             read.append(entry)
         return read
 
@@ -293,10 +296,14 @@ class _Reader:
         seeds = self.seeds(data.get("seeds", 5))
         shared = self.table(data, "protocol", PROTOCOL_FACTORS)
         for factor, value in shared.items():
-            self.level(factor, f"protocol.{factor}", value)
+            if self.level(factor, f"protocol.{factor}", value):
+                shared[factor] = canonical(factor, value)
         grid = self.levels(self.table(data, "grid", FACTORS))
         include = self.entries(data, "include", ("name", "published"))
         exclude = self.entries(data, "exclude", ())
+        for i, entry in enumerate(data.get("exclude", []) if exclude else []):
+            if not entry:
+                self.problem(f"exclude[{i}]", entry, "at least one factor and its level")
         evaluation = self.table(data, "evaluation", ("splits", "yardsticks"))
         comparison = self.table(data, "comparison", ("against", "margin"))
         splits = self.names(
@@ -402,6 +409,21 @@ class _Reader:
                     "include", other.name, f"a variant of its own: it has the levels of {one.name}"
                 )
         return variants
+
+
+def read_seeds(value: object) -> tuple[int, ...] | None:
+    """`10` is seeds 0 to 9, a sequence is these very seeds; None for what is neither, see LEGAL_SEEDS."""
+    if type(value) is int:
+        return tuple(range(value)) if 1 <= value <= MOST_SEEDS else None
+    if not isinstance(value, (list, tuple, range)) or not 1 <= len(value) <= MOST_SEEDS:
+        return None
+    legal = all(type(seed) is int and 0 <= seed <= LARGEST_SEED for seed in value)
+    return tuple(value) if legal and len(set(value)) == len(value) else None
+
+
+def canonical(factor: str, level: Level) -> Level:
+    """A legal level in the one form that keys and names are made of: a learning rate of 1 is one of 1.0."""
+    return level if factor in LEGAL_NAMES or factor in LEGAL_INTEGERS else float(level)
 
 
 def variant_name(levels: Mapping[str, Level]) -> str:

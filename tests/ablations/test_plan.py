@@ -92,6 +92,27 @@ def test_seeds_are_distinct_and_not_negative_or_refused(text):
         assert min(seeds) >= 0
 
 
+@pytest.mark.parametrize(
+    "text", ["0-99999999999", "99999999999999999999-99999999999999999999", "0"]
+)
+def test_seeds_that_no_run_could_train_are_refused(text):
+    with pytest.raises(StudyError, match="--seeds"):
+        parse_seeds(text)
+
+
+def test_python_says_seeds_and_conditions_as_a_study_and_a_shell_do():
+    plan = make_plan(QUICK, None, device="cpu", seeds=2, where="variant=simple")
+    assert [cell.seed for cell in plan.todo] == [0, 1]
+    assert {cell.variant.name for cell in plan.todo} == {"simple"}
+
+
+@pytest.mark.parametrize("seeds", [0, [], [-1], [1, 1], [True], "3", 2.0])
+def test_python_is_told_what_seeds_and_limits_are_legal(seeds):
+    with pytest.raises(StudyError) as caught:
+        make_plan(QUICK, None, device="cpu", seeds=seeds, limit=0)
+    assert [problem.key for problem in caught.value.problems] == ["seeds", "limit"]
+
+
 def test_measured_cells_set_the_scale_of_those_that_are_not():
     cells = QUICK.cells([0])
     models = {cell.variant.name: modelled_seconds(cell) for cell in cells}

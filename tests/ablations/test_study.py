@@ -119,6 +119,11 @@ width = 8
         (GRID + "[[exclude]]\nwidth = 32\n", "matches some combination"),
         (GRID + '[[include]]\narchitecture = "conv2"\n', "lacks coordinates, pooling, width"),
         (GRID.replace('pooling = "max"\n', ""), "a grid names all of architecture"),
+        (GRID + "[[exclude]]\n", "at least one factor"),
+        (
+            GRID.replace("seeds = 2", "seeds = [99999999999999999999]"),
+            "integers from 0 to 4294967295",
+        ),
         (GRID.replace("[8, 16]", "[8, 8]"), "without repeats"),
         (GRID.replace("[8, 16]", "[]"), "at least one level"),
         (GRID.replace("[8, 16]", "[8, true]"), "an integer from 1"),
@@ -169,6 +174,10 @@ def test_the_key_is_of_what_decides_the_numbers_alone():
     assert key not in {c.key for c in parse(GRID + '[evaluation]\nsplits = ["test"]\n').cells()}
     # A default that is spelled out is the same configuration.
     assert key == parse(GRID + "[protocol]\nepochs = 100\n").cells()[0].key
+    one, same = (
+        parse(GRID + f"[protocol]\nlearning_rate = {x}\n").cells()[0] for x in ("1", "1.0")
+    )
+    assert one.key == same.key
     assert len(key) == 64
     assert set(key) <= set(string.hexdigits)
 
