@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["Results", "load_results", "run"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Import on first use: worker processes import this package too, and need no more than their cells."""
     if name not in __all__:

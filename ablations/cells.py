@@ -5,18 +5,20 @@ Data sets and their index tables are made once a process. Worker processes, stor
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import resource
+import re
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from linefit.allocator import tune_allocator
 
 from ablations.store import Outcome
 from ablations.study import Cell
+from linefit.allocator import tune_allocator
 from linefit.architectures import build
 from linefit.images import LineImages, lab_images, lab_split
 from linefit.training import (
@@ -72,8 +74,28 @@ def train_cell(cell: Cell, device: str, on_epoch: Callable[[int], object]) -> Ou
         return Outcome(status, traceback.format_exc(), device=device)
 
 
+def _forget_peak_memory() -> None:
+    """Neither the driver's peak, which a new process inherits, nor an earlier cell's is this cell's."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory_mib() -> float | None:
+    """Most resident memory of this process since `_forget_peak_memory`, None where the system is not Linux.
+
+    What the process kept from earlier cells (data sets, memory of the allocator) counts.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    peak = re.search(r"VmHWM:\s*(\d+) kB", status)
+    return int(peak[1]) / 1024 if peak else None
+
+
 def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], object]) -> Outcome:
     tune_allocator()
+    _forget_peak_memory()
     protocol, levels = cell.protocol, cell.variant.levels
     training, validation = training_images(protocol.train_size), evaluation_images("val")
     initial_seed, shuffle_seed = cell_seeds(cell.seed)
@@ -113,7 +135,7 @@ def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], obje
         parameters=sum(p.numel() for p in net.parameters()),
         steps=run.steps,
         seconds=run.seconds,
-        peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_memory_mib=_peak_memory_mib(),
         engine=engine,
         device=str(device),
         threads=torch.get_num_threads(),

@@ -96,12 +96,13 @@ def run(
         with Store.read(database_path(results_dir, found.name)) as store:
             plan = make_plan(found, store, device=options.resolved_device(), **selection)
         tell(describe(plan, options))
-        if dry_run:
-            raise typer.Exit(EXIT_FAILED if plan.failed else 0)
-        with interruptible():
-            finished = run_study(
-                found, **selection, results_dir=results_dir, options=options, command=command_line()
-            )
+    if dry_run:
+        raise typer.Exit(EXIT_FAILED if plan.failed else 0)
+    # A ValueError from here on is no mistake of the user's and keeps its traceback.
+    with usage_errors((StudyError, StoreError, OSError)), interruptible():
+        finished = run_study(
+            found, **selection, results_dir=results_dir, options=options, command=command_line()
+        )
     conclude(finished, study, results_dir)
 
 
@@ -157,26 +158,34 @@ def list_studies(
         for path in results_dir.glob(f"*/{exports.STUDY_FILE}")
         if path.parent.name not in names
     )
-    rows = []
-    with usage_errors():
-        for name in names:
-            study = find_study(name, results_dir)
-            with Store.read(database_path(results_dir, name)) as store:
-                plan = make_plan(study, store, device="cpu")
-            exported = (results_dir / name / exports.PREDICTIONS_FILE).is_file()
-            rows.append(
-                {
-                    "study": name,
-                    "title": study.title,
-                    "variants": len(study.variants),
-                    "cells": len(plan.selected),
-                    "done": len(plan.done),
-                    "failed": len(plan.failed),
-                    "to do": len(plan.todo),
-                    "exports": "yes" if exported else "no",
-                }
-            )
+    rows, unusable = [], False
+    for name in names:
+        try:
+            rows.append(_state(name, results_dir))
+        except (StudyError, StoreError) as error:  # one study that is broken hides no other
+            tell(str(error))
+            unusable = True
     print(render(pd.DataFrame(rows), output))
+    if unusable:
+        raise typer.Exit(EXIT_USAGE)
+
+
+def _state(name: str, results_dir: Path) -> dict[str, str | int]:
+    """A study's row of `list`."""
+    study = find_study(name, results_dir)
+    with Store.read(database_path(results_dir, name)) as store:
+        plan = make_plan(study, store, device="cpu")
+    exported = (results_dir / name / exports.PREDICTIONS_FILE).is_file()
+    return {
+        "study": name,
+        "title": study.title,
+        "variants": len(study.variants),
+        "cells": len(plan.selected),
+        "done": len(plan.done),
+        "failed": len(plan.failed),
+        "to do": len(plan.todo),
+        "exports": "yes" if exported else "no",
+    }
 
 
 def export(
@@ -190,7 +199,8 @@ def export(
     with usage_errors():
         results = load_results(study, results_dir)
         found = find_study(study, results_dir)
-    for path in exports.write(results, found, to or results_dir / found.name):
+        paths = exports.write(results, found, to or results_dir / found.name)
+    for path in paths:
         print(path)
 
 
@@ -235,11 +245,13 @@ def tell(text: str) -> None:
 
 
 @contextlib.contextmanager
-def usage_errors() -> Iterator[None]:
+def usage_errors(
+    mendable: tuple[type[Exception], ...] = (ValueError, StoreError, OSError),
+) -> Iterator[None]:
     """Turn errors that the user can mend into messages and exit code 2."""
     try:
         yield
-    except (StudyError, StoreError, ValueError) as error:
+    except mendable as error:
         tell(f"error: {error}" if not isinstance(error, StudyError) else str(error))
         raise typer.Exit(EXIT_USAGE) from error
 

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablations import exports
 from ablations.loading import results_from_store, store_yardsticks
 from ablations.outputs import Outputs, write_outputs
 from ablations.plan import Plan, make_plan
@@ -35,6 +36,12 @@ class Options:
     fail_fast: bool = False
     quiet: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("workers", "threads", "timeout"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} {value!r} is not a positive number")
+
     def resolved_device(self) -> str:
         return str(resolve_device(self.device))
 
@@ -59,17 +66,18 @@ class Run:
 def run(
     study: str | Path | Study,
     *,
-    seeds: Sequence[int] | None = None,
-    where: Iterable[str] = (),
+    seeds: int | Sequence[int] | None = None,
+    where: str | Iterable[str] = (),
     limit: int | None = None,
     retry_failed: bool = False,
-    results_dir: Path = RESULTS_DIR,
+    results_dir: str | Path = RESULTS_DIR,
     options: Options | None = None,
 ) -> Results:
     """Train what is missing of a study and return its results; finished cells are never trained again.
 
-    `study` is a shipped study's name, a path to a TOML file, or a `Study`. Raises StudyError (all mistakes at once)
-    and StoreError; a cell that fails raises nothing and is a row of the results.
+    `study` is a shipped study's name, a path to a TOML file, or a `Study`; `seeds` a number of seeds or the seeds
+    themselves instead of the study's; `where` one or more conditions such as `"pooling=max"`. Raises StudyError (all
+    mistakes at once) and StoreError; a cell that fails raises nothing and is a row of the results.
     """
     return run_study(
         study if isinstance(study, Study) else load_study(study),
@@ -77,7 +85,7 @@ def run(
         where=where,
         limit=limit,
         retry_failed=retry_failed,
-        results_dir=results_dir,
+        results_dir=Path(results_dir),
         options=options or Options(quiet=True),
         command=f"ablations.run({str(study.name if isinstance(study, Study) else study)!r})",
     ).results
@@ -86,8 +94,8 @@ def run(
 def run_study(
     study: Study,
     *,
-    seeds: Sequence[int] | None,
-    where: Iterable[str],
+    seeds: int | Sequence[int] | None,
+    where: str | Iterable[str],
     limit: int | None,
     retry_failed: bool,
     results_dir: Path,
@@ -106,6 +114,8 @@ def run_study(
             limit=limit,
             retry_failed=retry_failed,
         )
+        # From the first cell on, not from the last: an interrupted study can be listed and compared.
+        (results_dir / study.name / exports.STUDY_FILE).write_text(study.text, encoding="utf-8")
         store_yardsticks(study, store)
         _train(plan, store, device, options)
         results = results_from_store(study, store)

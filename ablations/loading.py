@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ablations import exports
+from ablations.cells import evaluation_images, training_images
 from ablations.problems import Problem
 from ablations.results import Results, SplitResults, VariantResults
 from ablations.store import Outcome, Store, database_path
@@ -27,7 +27,7 @@ from ablations.study import (
     load_study,
     parse_study,
 )
-from linefit.images import SPLITS, LineImages, lab_images, lab_split
+from linefit.images import SPLITS
 from linefit.yardsticks import YARDSTICKS
 
 
@@ -39,18 +39,23 @@ def find_study(study: str | Path, results_dir: Path) -> Study:
     return load_study(study)
 
 
-def load_results(study: str | Path, results_dir: Path = Path("results")) -> Results:
+def load_results(study: str | Path, results_dir: str | Path = Path("results")) -> Results:
     """The results of a study, from its database or, where there is none, from its exports.
 
     Raises StudyError if the study is unknown or nothing of it has been run.
     """
+    results_dir = Path(results_dir)
     found = find_study(study, results_dir)
+    directory = results_dir / found.name
+    results = None
     with Store.read(database_path(results_dir, found.name)) as store:
         if store is not None and store.statuses():
-            return results_from_store(found, store)
-    directory = results_dir / found.name
-    if (directory / exports.PREDICTIONS_FILE).is_file():
-        return exports.read(found, directory)
+            results = results_from_store(found, store)
+        elif (directory / exports.PREDICTIONS_FILE).is_file():
+            results = exports.read(found, directory)
+    # What is there may all be of an earlier version of the study's file.
+    if results is not None and len(results.cells):
+        return results
     legal = f"a study that has been run; run it with: python -m ablations.run {study}"
     raise StudyError(str(directory), [Problem("", None, legal)])
 
@@ -107,12 +112,6 @@ def merge_provenance(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-@functools.cache
-def evaluation_images(split: str) -> LineImages:
-    """The images of an evaluation split."""
-    return lab_split(split)
-
-
 def yardstick_key(study: Study, split: str) -> str:
     """What a yardstick's predictions depend on: the training split it may be fitted to, and the images."""
     facts = {
@@ -125,7 +124,7 @@ def yardstick_key(study: Study, split: str) -> str:
 
 def predict_yardstick(name: str, train_size: int, split: str) -> npt.NDArray[np.float64]:
     """Predictions `(M, 2)` of a yardstick on an evaluation split."""
-    estimator = YARDSTICKS[name](lab_images(train_size))
+    estimator = YARDSTICKS[name](training_images(train_size))
     return np.asarray(estimator(evaluation_images(split).pixels), dtype=np.float64)
 
 
@@ -169,8 +168,10 @@ def _cells_frame(outcomes: list[tuple[Cell, Outcome]]) -> pd.DataFrame:
         row |= {
             name: value
             for name, value in facts.items()
-            if name not in ("train_loss", "val_mse", "predictions")
+            if name not in ("engine", "train_loss", "val_mse", "predictions")
         }
+        # The factor `engine` is what the study asks for.
+        row["engine_used"] = outcome.engine
         row["epochs_done"] = len(outcome.train_loss)
         row["train_loss"] = outcome.train_loss[-1] if len(outcome.train_loss) else np.nan
         row["val_mse"] = outcome.val_mse[-1] if len(outcome.val_mse) else np.nan
@@ -192,5 +193,7 @@ def _curves_frame(outcomes: list[tuple[Cell, Outcome]]) -> pd.DataFrame:
         for cell, outcome in outcomes
         if len(outcome.train_loss)
     ]
-    columns = ["variant", "seed", "epoch", "train_loss", "val_mse"]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    if not frames:
+        types = {"variant": str, "seed": int, "epoch": int, "train_loss": float, "val_mse": float}
+        return pd.DataFrame({column: pd.Series(dtype=kind) for column, kind in types.items()})
+    return pd.concat(frames, ignore_index=True)

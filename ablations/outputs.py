@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablations import exports
+from ablations.cells import evaluation_images
 from ablations.compare import StudyComparison, compare_study
-from ablations.loading import evaluation_images
 from ablations.plots import write_figures
 from ablations.report import write_report
 from ablations.results import Results

@@ -80,9 +80,10 @@ class SplitResults:
 class Results:
     """A study as far as it has been run.
 
-    `cells` has a row a cell: `key`, `variant`, a column a factor, `seed`, `status`, `message`, `epochs`, `steps`,
-    `parameters`, `train_loss`, `val_mse`, `seconds`, `engine`, `device` and provenance. `curves` has a row a cell
-    and epoch: `variant`, `seed`, `epoch` (from 1), `train_loss`, `val_mse`.
+    `cells` has a row a cell: `key`, `variant`, a column a factor, `seed`, `status`, `message`, `parameters`, `steps`,
+    `seconds`, `peak_memory_mib` (of the worker process during the cell), `device`, `threads`, `engine_used` (delta or
+    dense), `epochs_done` and the last epoch's `train_loss` and `val_mse`. `curves` has a row a cell and epoch:
+    `variant`, `seed`, `epoch` (from 1), `train_loss`, `val_mse`.
     """
 
     study: str

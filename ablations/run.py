@@ -1,7 +1,5 @@
 """`python -m ablations.run [STUDY|FILE.toml]`: the door of the house. What happens behind it, in order: `cli` reads
 options, `study` the file, `driver` runs: `plan`, `runner` with `cells`, `store`, `loading`, `compare`, `outputs`.
-
-Worker processes import this module as their main one, so it imports nothing until it is called.
 """
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ import math
 import multiprocessing as mp
 import os
 import signal
+import sys
 import time
-from collections.abc import Generator, Iterable
+import types
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection as mpc
 from typing import Any
@@ -79,9 +81,13 @@ def run_cells(
                 if event is None:
                     continue
                 if isinstance(event, Finished):
-                    if not worker.alive:
+                    following = next(queue, None)
+                    # A CUDA context is of no use after some errors, and memory may not all come back.
+                    if event.outcome.status in ("oom", "error"):
+                        worker.kill()
+                    if following is not None and not worker.alive:
                         pool[i] = worker = _Worker(device, threads)
-                    worker.give(next(queue, None))
+                    worker.give(following)
                 yield event
     finally:
         for worker in pool:
@@ -97,7 +103,8 @@ class _Worker:
         context = mp.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, device, threads), daemon=True)
-        self.process.start()
+        with _no_main_module():
+            self.process.start()
         theirs.close()  # or the end of the worker would not be the end of the pipe
         self.cell: Cell | None = None
         self.started = math.inf  # until the worker says that it has begun
@@ -148,6 +155,17 @@ class _Worker:
         self.process.kill()
         self.process.join()
         self.connection.close()
+
+
+@contextlib.contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Workers need nothing of the script that runs a study, and importing it would run the study again in each."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _work(connection: mpc.Connection, device: str, threads: int) -> None:

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 import ablations
 from ablations.cli import app
-from ablations.store import database_path
+from ablations.store import Outcome, Store, database_path
+from ablations.study import load_study
 
 from .tiny import TEXT, write_tiny
 
@@ -184,6 +185,8 @@ def test_an_interrupt_tells_how_to_go_on(tmp_path, uninterrupted):
     assert process.returncode == 130
     assert "Finished cells are safe; go on with: python -m ablations.run" in errors
     assert "Traceback" not in errors
+    listed = json.loads(invoke("list", "--format", "json", "--results", results).stdout)
+    assert next(row["done"] for row in listed if row["study"] == "tiny") == len(cells_in(results))
     done = call(*arguments)
     assert done.returncode == 0
     assert_same_tables(results, uninterrupted)
@@ -213,6 +216,7 @@ def test_five_mistakes_get_five_messages_and_exit_code_2(tmp_path):
         (["--seeds", "x"], "a number of seeds such as 10"),
         (["--device", "tpu"], "'tpu' is not one of auto, cpu"),
         (["--limit", "0"], "greater than or equal to 1"),
+        (["--results", __file__], "cannot be written"),
     ],
 )
 def test_usage_errors_exit_with_2(tmp_path, arguments, message):
@@ -277,6 +281,44 @@ def test_python_gives_what_the_command_line_gives(finished, tmp_path):
     results = ablations.run(directory / "tiny.toml", results_dir=tmp_path)
     assert len(results.to_frame()) == 6
     assert_same_tables(tmp_path, directory / "results")
+
+
+def test_a_script_needs_no_guard_of_its_main_module(tmp_path):
+    write_tiny(tmp_path, TEXT.replace("seeds = 3", "seeds = 1"))
+    script = tmp_path / "script.py"
+    script.write_text('import ablations\nprint(*ablations.run("tiny.toml").to_frame()["status"])\n')
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "ok ok"), done.stderr
+
+
+def test_cells_that_all_failed_before_their_first_epoch_can_be_reported(tmp_path):
+    study = load_study(write_tiny(tmp_path))
+    with Store.write(database_path(tmp_path, "tiny")) as store:
+        for cell in study.cells():
+            store.put(cell, Outcome("error", "why"), {})
+    done = call(tmp_path / "tiny.toml", "--results", tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "6 cells failed" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_results_of_an_earlier_version_of_a_file_are_not_those_of_the_file(finished, tmp_path):
+    directory, _ = finished
+    edited = write_tiny(tmp_path, TEXT.replace("width = 4", "width = 5"))
+    done = invoke("report", edited, "--results", directory / "results")
+    assert done.exit_code == 2
+    assert "python -m ablations.run" in done.stderr
+
+
+def test_a_broken_study_hides_no_other(tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "study.toml").write_text("[grid")
+    listed = invoke("list", "--results", tmp_path)
+    assert listed.exit_code == 2
+    assert "valid TOML" in listed.stderr
+    assert "lab5" in listed.stdout
 
 
 def test_a_process_that_only_asks_for_help_needs_no_results(tmp_path):

@@ -11,6 +11,7 @@ import torch
 
 from ablations import cells as cells_module
 from ablations.cells import train_cell
+from ablations.driver import Options
 from ablations.runner import Finished, Progress, run_cells
 from ablations.study import parse_study
 
@@ -112,6 +113,27 @@ def test_a_worker_that_dies_costs_its_cell_alone(number, status):
                     os.kill(child.pid, number)
     assert finished[cells[0].key].status == status
     assert finished[cells[1].key].status == "ok"
+
+
+def test_the_cell_after_an_error_has_a_process_of_its_own():
+    cells = [CELLS[0], with_levels(CELLS[1], pooling="nonsense"), CELLS[2]]
+    pids, finished = {}, {}
+    for event in run_cells(cells, device="cpu", workers=1):
+        if isinstance(event, Finished):
+            finished[event.cell.key] = event.outcome.status
+        else:
+            (pids[event.cell.key],) = (
+                c.pid for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())
+            )
+    assert [finished[cell.key] for cell in cells] == ["ok", "error", "ok"]
+    first, failed, last = (pids[cell.key] for cell in cells)
+    assert first == failed != last
+
+
+def test_options_that_start_no_worker_are_refused():
+    for option in ({"workers": 0}, {"threads": 0}, {"timeout": -1.0}):
+        with pytest.raises(ValueError, match=next(iter(option))):
+            Options(**option)
 
 
 def test_closing_the_stream_ends_the_workers():
