@@ -11,10 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ablations.comparison_table import ENOUGH_IMAGES
 from ablations.estimators import FLOOR
 from ablations.results import Metric, Results
 
-FEW_IMAGES = 20  # degrees of freedom of the image variance below which a row carries a caveat
+FEW_IMAGES_NOTE = (
+    f"On fewer than {ENOUGH_IMAGES:,} images the intervals of comparisons with an estimator without training are "
+    "too short: a few images in a thousand hold most of its error (see `lab` in results/statistics/simulation.md). "
+    "P(beats) and ratios of two variants keep their coverage."
+)
 YARDSTICK_WORDS = {FLOOR: "the floor (the posterior mean)", "constant": "the constant predictor"}
 METRIC_WORDS: dict[Metric, str] = {
     "mse": "MSE",
@@ -62,7 +67,7 @@ def display_table(table: pd.DataFrame, metric: Metric, confidence: float) -> pd.
     shown = []
     for row in table.to_dict("records"):
         is_variant = row["kind"] == "variant"
-        marks = ("*" if row["flagged"] else "") + ("†" if row["image_df"] < FEW_IMAGES else "")
+        marks = ("*" if row["flagged"] else "") + ("†" if row["few_images"] else "")
 
         def cell(name: str, row: Mapping[Any, Any] = row) -> str:
             low = "low" if name == "mse" else f"{name}_low"
@@ -102,12 +107,8 @@ def footnotes(table: pd.DataFrame, reference: str) -> list[str]:
             "* Has failed cells, which score as the constant predictor; `given convergence` is the ratio to "
             f"{reference} of the others. Its rank is not comparable."
         )
-    if (table["image_df"] < FEW_IMAGES).any():
-        notes.append(
-            "† A few images decide the comparison: the image variance has fewer than "
-            f"{FEW_IMAGES} effective degrees of freedom, and the interval is likely too short (see `lab` in "
-            "results/statistics/simulation.md). There P(beats) and ratios of two variants keep their coverage."
-        )
+    if table["few_images"].any():
+        notes.append(f"† {FEW_IMAGES_NOTE}")
     return notes
 
 
@@ -195,6 +196,8 @@ def sentence(
         )
     figure = f"{two_digits(row['ratio'])}x the {METRIC_WORDS[metric]} of {reference}"
     facts = [interval(row["ratio_low"], row["ratio_high"], two_digits), converged, images]
+    if row["few_images"]:
+        facts.append("too few images for a reliable interval")
     if row["flagged"]:
         given = row["ratio_given_convergence"]
         failed = "failed cells score as the constant predictor"
@@ -259,13 +262,8 @@ def methods(
         parts.append(
             f"The smallest ratio that this run would have detected with a probability of 80% is {spread}."
         )
-    few = variants["image_df"] < FEW_IMAGES
-    if few.any():
-        parts.append(
-            f"For {int(few.sum())} of the variants the comparison rests on a few images (fewer than "
-            f"{FEW_IMAGES} effective degrees of freedom of the image variance), where simulated "
-            "intervals cover less than they promise."
-        )
+    if variants["few_images"].any():
+        parts.append(FEW_IMAGES_NOTE)
     parts.append(f"Factor importance: {importance_note}.")
     parts.append(f"Code: {commit(results.provenance)}.")
     return " ".join(parts)

@@ -24,6 +24,13 @@ CURVES_FILE = "curves.csv"
 PREDICTIONS_FILE = "predictions.parquet"
 IMAGES_FILE = "images.parquet"
 PROVENANCE_FILE = "provenance.json"
+# Predictions are float32 values in float64 columns: byte by byte, their empty halves vanish.
+PARQUET: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": ["split", "kind", "estimator", "seed"],
+    "use_byte_stream_split": ["slope", "intercept"],
+    "column_encoding": {"image": "DELTA_BINARY_PACKED"},
+}
 
 
 def write(results: Results, study: Study, directory: Path) -> list[Path]:
@@ -43,7 +50,7 @@ def write(results: Results, study: Study, directory: Path) -> list[Path]:
     paths[0].write_text(study.text, encoding="utf-8")
     results.cells.to_csv(paths[1], index=False)
     results.curves.to_csv(paths[2], index=False)
-    predictions_frame(results).to_parquet(paths[3], index=False, compression="zstd")
+    predictions_frame(results).to_parquet(paths[3], index=False, **PARQUET)
     images_frame(results).to_parquet(paths[4], index=False, compression="zstd")
     paths[5].write_text(json.dumps(results.provenance, indent=2) + "\n", encoding="utf-8")
     return paths

@@ -58,7 +58,9 @@ SPLITS: dict[str, Split] = {
     "train": Split(5000, 0),
     "val": Split(500, 33_333),
     "test": Split(500, 99_999),
-    "test_large": Split(5000, 10_000_000),  # for statistics, far from the lab's seeds
+    # For statistics, far from the lab's seeds. Fewer images will not do: the worst 1% hold three quarters of the error
+    # of least squares, and 95% intervals of a ratio to it cover 86% with 5,000 images.
+    "test_large": Split(50_000, 10_000_000),
 }
 
 

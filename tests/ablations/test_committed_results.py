@@ -256,6 +256,7 @@ def against_baseline(name, against, rows, baseline, is_variant, margin, confiden
             ],
             np.nan,
         ),
+        "few_images": name != against and len(baseline) < 20_000,
         "_itself": name == against,
     }
     if name == against:

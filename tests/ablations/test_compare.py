@@ -381,3 +381,17 @@ def test_verb_exit_codes(verb):
         assert done.stdout == ""
     assert verb("nowhere").exit_code == 2
     assert verb("synthetic", "--format", "html").exit_code == 2
+
+
+def test_few_images_are_told_where_a_yardstick_is_compared_and_only_there(results):
+    against_yardstick = compare_study(results, split="test")
+    assert (
+        against_yardstick.table.set_index("variant")["few_images"]
+        .eq(against_yardstick.table.set_index("variant")["verdict"] != "reference")
+        .all()
+    )
+    assert "too short" in against_yardstick.methods
+    variant = results.splits["test"].variants[0].name
+    between = compare_study(results, split="test", against=variant).table
+    assert not between.loc[between["kind"] == "variant", "few_images"].any()
+    assert between.loc[between["kind"] == "yardstick", "few_images"].all()

@@ -50,7 +50,7 @@ def test_no_two_splits_share_an_image_seed():
 
 def test_large_test_split_is_drawn_like_the_others():
     images = lab_split("test_large")
-    assert len(images) == len(images.params) == 5000
+    assert len(images) == len(images.params) == 50_000
     assert_same_bits(LineImages(images.pixels[:20], images.params[:20]), 20, 40, 10_000_000)
 
 
