@@ -33,8 +33,9 @@ class StudyComparison:
     `ratio` and `difference` to the reference, `ratio_to_floor`, all with `_low` and `_high`; `p` is that of the
     ratio, `p_holm` adjusted over the variants, `p_beats` the chance of being nearer on an image, `image_df` how
     well these images know the variance of the ratio, `few_images` that they are too few for the intervals of a
-    comparison with a yardstick to cover what they claim; figures that cannot be had (too few seeds, no such yardstick) are NaN. With another metric than `mse` the column `mse` holds that
-    metric. `importance` is None where the grid does not allow it; `importance_note` says why.
+    comparison with a yardstick to cover what they claim; figures that cannot be had (too few seeds, no such
+    yardstick) are NaN. With another metric than `mse` the column `mse` holds that metric. `importance` is None
+    where the grid does not allow it; `importance_note` says why.
     `methods`: a paragraph for a paper.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ class ProgressReport:
         self.densely: set[str] = set()
         self.quiet = quiet
         self.bar: tqdm[Never] | None = None
-        if not quiet and self.stream.isatty():
+        if not quiet and _is_screen(self.stream):
             self.bar = tqdm(
                 total=sum(seconds[cell.key] for cell in todo),
                 file=self.stream,
@@ -95,3 +96,8 @@ class ProgressReport:
             self.bar.write(text, file=self.stream)
         else:
             print(text, file=self.stream, flush=True)
+
+
+def _is_screen(stream: TextIO) -> bool:
+    """Whether a bar can be seen: the terminals of some containers and consoles say that they have no columns."""
+    return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0

@@ -296,7 +296,9 @@ def _legend(panel: Panel) -> list[Line2D]:
     if any(s.n_ok < s.n_seeds for s in panel.summaries):
         entries.append(Line2D([], [], label="failed seeds, how many", **_points(FAILED)))
     if panel.published:
-        entries.append(Line2D([], [], label="published single run", **_points(PUBLISHED)))
+        entries.append(
+            Line2D([], [], label="published single run of the full protocol", **_points(PUBLISHED))
+        )
     return entries
 
 

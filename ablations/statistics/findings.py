@@ -109,7 +109,8 @@ def to_markdown(table: pd.DataFrame, command: str) -> str:
         "because their variance is the larger of two estimates of the same noise. On `lab` a few images in a",
         "thousand hold most of the error of least squares and of the floor: a sample without its share of them",
         "cannot know, and intervals that rest on the mean of such errors are too short, the more so the fewer",
-        "the images. `compare` marks such rows of fewer than 20,000 images. P(beats) and ratios of two variants do not suffer from it.",
+        "the images. `compare` marks such rows below 20,000 images. P(beats) and ratios of two variants do not",
+        "suffer from it.",
         "",
         f"{len(broken)} of {int(promised.sum())} promises are not kept"
         + (":" if len(broken) else "."),

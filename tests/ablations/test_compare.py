@@ -199,7 +199,7 @@ def test_sentence(results):
     low, high = two_digits(row["ratio_low"]), two_digits(row["ratio_high"])
     assert comparison.sentence(row["variant"]) == (
         f"{row['variant']}: {two_digits(row['ratio'])}x the MSE of least squares (95% CI [{low}, {high}]; "
-        "5 of 5 seeds converged; 400 images)"
+        "5 of 5 seeds converged; 400 images; too few images for a reliable interval)"
     )
     assert "95% CI over images" in comparison.sentence("constant")
     assert comparison.sentence("floor").startswith("the floor (the posterior mean): ")
