@@ -278,6 +278,25 @@ class _Reader:
             read.append(entry)
         return read
 
+    def included(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The tables of `[[include]]`, each a whole variant."""
+        include = self.entries(data, "include", ("name", "published"))
+        for i, entry in enumerate(include):
+            missing = [factor for factor in NET_FACTORS if factor not in entry]
+            if missing:
+                self.problem(f"include[{i}]", None, f"complete: it lacks {', '.join(missing)}")
+            if "name" in entry:
+                label = entry["name"]
+                usable = isinstance(label, str) and VARIANT_NAME.fullmatch(label)
+                if not usable or label in YARDSTICKS:
+                    legal = "letters, digits and _ . = + -, and not a yardstick's name"
+                    self.problem(f"include[{i}].name", label, legal)
+            published = entry.get("published", 1.0)
+            if type(published) not in (int, float) or not 0 < published <= sys.float_info.max:
+                legal = "a positive number, the published test MSE"
+                self.problem(f"include[{i}].published", published, legal)
+        return include
+
     def study(self, data: Mapping[str, Any], name: str, text: str) -> Study | None:
         legal = (
             "title",
@@ -299,7 +318,7 @@ class _Reader:
             if self.level(factor, f"protocol.{factor}", value):
                 shared[factor] = canonical(factor, value)
         grid = self.levels(self.table(data, "grid", FACTORS))
-        include = self.entries(data, "include", ("name", "published"))
+        include = self.included(data)
         exclude = self.entries(data, "exclude", ())
         for i, entry in enumerate(data.get("exclude", []) if exclude else []):
             if not entry:
@@ -372,30 +391,9 @@ class _Reader:
                 self.problem(
                     f"exclude[{i}]", exclude[i], "a table that matches some combination of the grid"
                 )
-        for i, entry in enumerate(include):
-            missing = [factor for factor in NET_FACTORS if factor not in entry]
-            if missing:
-                self.problem(f"include[{i}]", None, f"complete: it lacks {', '.join(missing)}")
-                continue
+        for entry in include:
             levels = {f: entry[f] for f in FACTORS if f in entry}
-            label, published = entry.get("name", variant_name(levels)), entry.get("published")
-            if (
-                not isinstance(label, str)
-                or not VARIANT_NAME.fullmatch(label)
-                or label in YARDSTICKS
-            ):
-                self.problem(
-                    f"include[{i}].name",
-                    label,
-                    "letters, digits and _ . = + -, and not a yardstick's name",
-                )
-            if published is not None and not (type(published) in (int, float) and published > 0):
-                self.problem(
-                    f"include[{i}].published",
-                    published,
-                    "a positive number, the published test MSE",
-                )
-            named.append((str(label), levels, published))
+            named.append((entry.get("name", variant_name(levels)), levels, entry.get("published")))
         if not named and not self.problems:
             self.problem("grid", None, "at least one variant, from [grid] or [[include]]")
         variants = tuple(

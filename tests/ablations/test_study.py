@@ -145,6 +145,24 @@ def test_each_mistake_is_named(text, message):
     assert message in str(caught.value)
 
 
+def test_mistakes_in_every_section_are_told_together():
+    with pytest.raises(StudyError) as caught:
+        parse(
+            GRID.replace("seeds = 2", "seeds = [0.5]")
+            + '[[include]]\nwidth = 0\nname = "a b"\npublished = -1\n[[exclude]]\n'
+            + "[comparison]\nmargin = 1\n"
+        )
+    assert [problem.key for problem in caught.value.problems] == [
+        "seeds",
+        "include[0].width",
+        "include[0]",
+        "include[0].name",
+        "include[0].published",
+        "exclude[0]",
+        "comparison.margin",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
