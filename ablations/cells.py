@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ablations.store import Outcome
@@ -32,6 +33,7 @@ from linefit.training import (
 )
 
 DTYPE = torch.float32
+PIECE = 10_000  # images whose index tables are built at once: the bound of a worker's memory
 
 
 @functools.cache
@@ -48,10 +50,23 @@ def evaluation_images(split: str) -> LineImages:
 
 @functools.cache
 def _source(
-    split: str, size: int, engine: Literal["delta", "dense"], device: torch.device
+    split: str, images: range, engine: Literal["delta", "dense"], device: torch.device
 ) -> ImageSource:
-    images = training_images(size) if split == "train" else evaluation_images(split)
-    return image_source(images.pixels, engine, DTYPE, device)
+    """Some images of a split as the engine takes them; those of train are its first."""
+    whole = training_images(images.stop) if split == "train" else evaluation_images(split)
+    return image_source(whole.pixels[images.start : images.stop], engine, DTYPE, device)
+
+
+def _predict_split(
+    net: torch.nn.Module, split: str, engine: Literal["delta", "dense"], device: torch.device
+) -> npt.NDArray[np.float32]:
+    """Predictions `(M, 2)` on all images of an evaluation split."""
+    size = len(evaluation_images(split))
+    pieces = [range(i, min(i + PIECE, size)) for i in range(0, size, PIECE)]
+    predictions = [
+        predict(net, _source(split, piece, engine, device), len(piece)) for piece in pieces
+    ]
+    return torch.cat(predictions).float().cpu().numpy()
 
 
 def _params(images: LineImages, device: torch.device) -> torch.Tensor:
@@ -111,9 +126,9 @@ def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], obje
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = train(
         net,
-        _source("train", len(training), engine, device),
+        _source("train", range(len(training)), engine, device),
         _params(training, device),
-        _source("val", len(validation), engine, device),
+        _source("val", range(len(validation)), engine, device),
         _params(validation, device),
         protocol,
         shuffle=torch.Generator().manual_seed(shuffle_seed),
@@ -122,9 +137,7 @@ def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], obje
     status, predictions = run.status, {}
     if status == "ok":
         for split in cell.splits:
-            images = evaluation_images(split)
-            source = _source(split, len(images), engine, device)
-            predictions[split] = predict(net, source, len(images)).float().cpu().numpy()
+            predictions[split] = _predict_split(net, split, engine, device)
         if not all(np.isfinite(p).all() for p in predictions.values()):
             status, message, predictions = "diverged", "predictions are not finite", {}
     else:
