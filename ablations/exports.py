@@ -28,8 +28,11 @@ PROVENANCE_FILE = "provenance.json"
 PARQUET: dict[str, Any] = {
     "compression": "zstd",
     "use_dictionary": ["split", "kind", "estimator", "seed"],
-    "use_byte_stream_split": ["slope", "intercept"],
-    "column_encoding": {"image": "DELTA_BINARY_PACKED"},
+    "column_encoding": {
+        "image": "DELTA_BINARY_PACKED",
+        "slope": "BYTE_STREAM_SPLIT",
+        "intercept": "BYTE_STREAM_SPLIT",
+    },
 }
 
 
