@@ -25,7 +25,8 @@ from ablations.loading import find_study, load_results
 from ablations.plan import Plan, make_plan, parse_seeds
 from ablations.provenance import provenance
 from ablations.store import Store, StoreError, database_path
-from ablations.study import StudyError, load_study, shipped_studies
+from ablations.study import StudyError
+from ablations.study_file import load_study, shipped_studies
 from linefit.training import resolve_device
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -121,8 +122,9 @@ def conclude(finished: Run, study: str, results_dir: Path) -> NoReturn:
     print(
         f"\nWritten to {directory}/: report.html, summary.md, figures/, tables (CSV) and predictions (Parquet)"
     )
+    total = len(finished.plan.selected)
     if finished.missing:
-        print(f"{finished.missing} cells are not trained yet; go on with: {command_line()}")
+        print(f"Not trained yet: {finished.missing} of {total} cells; go on with: {command_line()}")
     if finished.failed:
         print(
             f"{finished.failed} cells failed; try them again with: {command_line()} --retry-failed"

@@ -16,6 +16,7 @@ from ablations import comparison_text as text
 from ablations.comparison import Format, StudyComparison, compare_study
 from ablations.estimators import ALIASES
 from ablations.results import Metric
+from ablations.store import StoreError
 
 __all__ = ["StudyComparison", "app", "compare", "compare_study"]
 
@@ -78,7 +79,7 @@ def compare(
             confidence=confidence,
         )
         checks = comparison.fail_unless(*(fail_unless or []))
-    except ValueError as error:
+    except (ValueError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(EXIT_USAGE) from error
     print(_printed(comparison, pairs, format))

@@ -19,7 +19,8 @@ from ablations.provenance import provenance
 from ablations.results import Results
 from ablations.runner import Progress, available_cores, run_cells
 from ablations.store import Store, database_path
-from ablations.study import Study, load_study
+from ablations.study import Study
+from ablations.study_file import load_study
 from linefit.training import resolve_device
 
 RESULTS_DIR = Path("results")

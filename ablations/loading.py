@@ -18,15 +18,8 @@ from ablations.cells import evaluation_images, training_images
 from ablations.problems import Problem
 from ablations.results import Results, SplitResults, VariantResults
 from ablations.store import Outcome, Store, database_path
-from ablations.study import (
-    ENGINE_VERSION,
-    Cell,
-    Study,
-    StudyError,
-    Variant,
-    load_study,
-    parse_study,
-)
+from ablations.study import ENGINE_VERSION, Cell, Study, StudyError, Variant
+from ablations.study_file import load_study, parse_study
 from linefit.images import SPLITS
 from linefit.yardsticks import YARDSTICKS
 

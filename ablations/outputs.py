@@ -33,13 +33,14 @@ def compare_all(results: Results) -> dict[str, StudyComparison]:
 def summary_markdown(
     results: Results, comparisons: dict[str, StudyComparison], command: str
 ) -> str:
-    """The summary as a page: the command that made it, a table a split, the methods."""
+    """The summary as a page: the command that made it, and a table, sentences and the methods a split."""
     parts = [f"# {results.study}: {results.title}", f"Made by `{command}`."]
     for split, comparison in comparisons.items():
-        images = len(results.splits[split].params)
+        shown = results.splits[split]
         parts += [
-            f"## {split} ({images:,} images)",
+            f"## {split} ({len(shown.params):,} images)",
             comparison.to_text("markdown"),
+            "\n".join(f"- {comparison.sentence(variant.name)}" for variant in shown.variants),
             comparison.methods,
         ]
     return "\n\n".join(part.strip() for part in parts) + "\n"

@@ -1,5 +1,5 @@
 """`python -m ablations.run [STUDY|FILE.toml]`: the door of the house. What happens behind it, in order: `cli` reads
-options, `study` the file, `driver` runs: `plan`, `runner` with `cells`, `store`, `loading`, `compare`, `outputs`.
+options, `study_file` the study, `driver` runs: `plan`, `runner` with `cells`, `store`, `loading`, `compare`, `outputs`.
 """
 
 if __name__ == "__main__":

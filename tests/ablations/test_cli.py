@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import ablations
 from ablations.cli import app
 from ablations.store import Outcome, Store, database_path
-from ablations.study import load_study
+from ablations.study_file import load_study
 
 from .tiny import TEXT, write_tiny
 
@@ -234,7 +234,7 @@ def test_failed_cells_are_told_kept_and_tried_again_on_request(tmp_path):
     done = call(study, "--results", results)
     assert done.returncode == 1
     assert "diverged: loss is not finite" in done.stderr
-    assert "2 cells failed; try them again with:" in done.stdout
+    assert "Failed: 2 of 4 cells; try them again with:" in done.stdout
     kept = cells_in(results)
     assert len(kept) == 4
     again = call(study, "--results", results)
@@ -249,7 +249,7 @@ def test_limit_and_where_leave_the_rest_for_later(tmp_path):
     study, results = write_tiny(tmp_path), tmp_path / "results"
     done = call(study, "--results", results, "--where", "coordinates=none", "--limit", 2)
     assert done.returncode == 0
-    assert "1 cells are not trained yet" in done.stdout
+    assert "Not trained yet: 1 of 3 cells; go on with:" in done.stdout
     assert len(cells_in(results)) == 2
 
 

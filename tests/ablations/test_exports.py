@@ -7,7 +7,8 @@ import pytest
 from ablations import exports
 from ablations.loading import load_results, merge_provenance, results_from_store
 from ablations.store import Outcome, Store, database_path
-from ablations.study import StudyError, parse_study
+from ablations.study import StudyError
+from ablations.study_file import parse_study
 
 from .tiny import TEXT
 

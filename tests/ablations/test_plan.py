@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from ablations.cost import cell_seconds, duration, estimate, modelled_seconds
 from ablations.plan import make_plan, parse_seeds, select
 from ablations.store import Outcome, Store
-from ablations.study import StudyError, load_study
+from ablations.study import StudyError
+from ablations.study_file import load_study
 
 QUICK = load_study("quick")
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ablations.progress import ProgressReport
 from ablations.store import Outcome
-from ablations.study import parse_study
+from ablations.study_file import parse_study
 
 from .tiny import TEXT
 

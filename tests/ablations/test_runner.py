@@ -13,7 +13,7 @@ from ablations import cells as cells_module
 from ablations.cells import train_cell
 from ablations.driver import Options
 from ablations.runner import Finished, Progress, run_cells
-from ablations.study import parse_study
+from ablations.study_file import parse_study
 
 from .tiny import TEXT
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ablations.store import STATUSES, Outcome, Store, StoreError
-from ablations.study import load_study
+from ablations.study_file import load_study
 
 CELLS = load_study("quick").cells()
 OK = Outcome(
@@ -179,7 +179,7 @@ def test_a_killed_writer_loses_no_finished_cell(path):
 import os, signal
 from pathlib import Path
 from ablations.store import Outcome, Store
-from ablations.study import load_study
+from ablations.study_file import load_study
 cells = load_study("quick").cells()
 with Store.write(Path({str(path)!r})) as store:
     store.put(cells[0], Outcome("ok"), {{}})

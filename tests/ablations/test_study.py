@@ -7,16 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.study import (
-    FACTORS,
-    LEGAL_NAMES,
-    NET_FACTORS,
-    StudyError,
-    load_study,
-    parse_study,
-    shipped_studies,
-    variant_name,
-)
+from ablations.study import FACTORS, NET_FACTORS, StudyError
+from ablations.study_file import LEGAL_NAMES, load_study, parse_study, shipped_studies, variant_name
 from linefit.architectures import build
 from linefit.training import Protocol
 
@@ -292,3 +284,10 @@ levels = st.fixed_dictionaries(
 @given(levels, levels)
 def test_different_levels_have_different_names(one, other):
     assert (variant_name(one) == variant_name(other)) == (one == other)
+
+
+def test_a_file_named_like_a_shipped_study_cannot_take_its_results(tmp_path):
+    (tmp_path / "quick.toml").write_text(GRID)
+    with pytest.raises(StudyError, match=r"another file name: quick is a study that is shipped"):
+        load_study(tmp_path / "quick.toml")
+    assert load_study(shipped_studies()[0]).name == shipped_studies()[0].stem
