@@ -98,13 +98,14 @@ def engine_for(
 ) -> tuple[Literal["delta", "dense"], str]:
     """The engine that trains this net, and the reason if it is the dense one although delta maps were asked for.
 
-    Delta maps train whatever has an exact delta form; a trial pass of one image tells.
+    Delta maps train whatever has an exact delta form; a trial pass tells. It takes two images (one twice): with
+    one alone, a tensor that differs from image to image could not be told from a constant.
     """
     if engine == "dense":
         return "dense", ""
     try:
         with torch.no_grad():
-            net(DeltaMap.from_pixels(pixels[:1], dtype=dtype, device=device))
+            net(DeltaMap.from_pixels(pixels[:1].repeat(2, axis=0), dtype=dtype, device=device))
     except UnsupportedOperation as reason:
         return "dense", f"trains densely: {reason}"
     return "delta", ""

@@ -102,7 +102,9 @@ def _constant(like: DeltaMap, tensor: Tensor, operation: str) -> Tensor:
     if like.ndim == 3:
         flat = tensor.ndim > 0 and tensor.shape[-1] == height * width
         tensor = tensor.reshape(*tensor.shape[:-1], height, width) if flat else tensor[..., None]
-    elif like.ndim == 2 and tensor.ndim > 0:
+    elif like.ndim == 2 and tensor.numel() == 1:
+        tensor = tensor.reshape(())
+    elif like.ndim == 2:
         tensor = tensor.reshape(-1, height, width)
     return tensor.reshape(*[1] * (3 - tensor.ndim), *tensor.shape)
 

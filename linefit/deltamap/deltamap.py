@@ -35,6 +35,7 @@ class DeltaMap:
         self._values = values
         self.sites = sites
         self.ndim = axes
+        self._has_views = False
 
     @classmethod
     def from_pixels(
@@ -113,11 +114,19 @@ class DeltaMap:
         return DeltaMap((background, rows), self.sites, self.ndim)
 
     def with_axes(self, axes: int) -> DeltaMap:
-        """The same values, flattened or not."""
+        """The same values, flattened or not: a copy to whatever is done in place."""
         return DeltaMap(self._values, self.sites, axes)
+
+    def view_with_axes(self, axes: int) -> DeltaMap:
+        """The same values, as torch's `view`: nothing can be done in place from here on, as views would not see it."""
+        view = self.with_axes(axes)
+        self._has_views = view._has_views = True
+        return view
 
     def become(self, other: DeltaMap) -> DeltaMap:
         """Take another map's values: an operation in place."""
+        if self._has_views:
+            unsupported("an operation in place", "on a map that was flattened or reshaped")
         self._values, self.sites = other._values, other.sites
         return self
 
@@ -194,6 +203,9 @@ class DeltaMap:
     def __neg__(self) -> Any:
         return self._call(torch.neg, self)
 
+    def __abs__(self) -> Any:
+        return self._call(torch.abs, self)
+
     def __repr__(self) -> str:
         return f"DeltaMap(shape={tuple(self.shape)}, rows={self.sites.rows}, dtype={self.dtype})"
 
@@ -207,7 +219,10 @@ def _unsupported_method(name: str) -> Callable[..., Any]:
 
 # Python looks these up on the class, past __getattr__, and its own errors would not be ours.
 # fmt: off
-for _name in ("lt", "le", "gt", "ge", "getitem", "matmul", "rmatmul", "rtruediv", "rpow", "mod", "floordiv", "bool"):
+for _name in (
+    "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "xor", "invert", "pos", "getitem", "setitem", "matmul", "rmatmul",
+    "rtruediv", "rpow", "mod", "rmod", "floordiv", "rfloordiv", "bool",
+):
     setattr(DeltaMap, f"__{_name}__", _unsupported_method(f"__{_name}__"))
 # fmt: on
 
@@ -262,9 +277,21 @@ class DeltaImages:
         return self.tables.images
 
     def batch(self, indices: Tensor | Sequence[int] | NDArray[np.integer]) -> DeltaMap:
-        """The images `indices` `(B,)` as a map `(B, 1, H, W)`."""
+        """The images `indices` `(B,)`, integers from 0 on, as a map `(B, 1, H, W)`.
+
+        Raises ValueError for a mask, and on the CPU for indices out of range (elsewhere the host must not wait).
+        """
         tables = self.tables
-        index = torch.as_tensor(indices, dtype=torch.int64, device=tables.device)
+        index = torch.as_tensor(indices, device=tables.device)
+        if index.dtype == torch.bool or (index.is_floating_point() and len(index)):
+            raise ValueError(f"indices of {index.dtype} are not integers")
+        index = index.to(torch.int64)
+        if index.device.type == "cpu" and len(index):
+            lowest, highest = index.numpy().min(), index.numpy().max()
+            if lowest < 0 or highest >= len(self):
+                raise ValueError(
+                    f"indices from {lowest} to {highest}: the images are 0 to {len(self) - 1}"
+                )
         sites = Batch(tables, index, self.kernels).sites(LIT)
         background = torch.zeros(
             1, tables.height, tables.width, dtype=self.dtype, device=tables.device

@@ -93,6 +93,10 @@ class Convolution:
         The activations are non-decreasing, so the arg-max is that of the convolution itself: it is found without
         autograd, and only the patches under it are computed with it.
         """
+        with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
+            return self._maximum()
+
+    def _maximum(self) -> Tensor:
         if self.source.sites.batch.kernels == "numba":
             from linefit.deltamap.maximum_numba import maximum_of_convolution
 

@@ -164,7 +164,7 @@ def _search(
             shown = -1
             exhausted = True
             for k in range(values.shape[1]):
-                if where[c] >= 0 and values[c, k] <= top[c]:
+                if where[c] >= 0 and (values[c, k] <= top[c] or top[c] != top[c]):
                     exhausted = False
                     break
                 if row_of_site[image, candidates[c, k]] == absent:
@@ -175,7 +175,9 @@ def _search(
                 largest = top[c]
                 for s in range(area):
                     if row_of_site[image, s] == absent and (
-                        (shown < 0 and where[c] < 0) or background[s, c] > largest
+                        (shown < 0 and where[c] < 0)
+                        or background[s, c] > largest
+                        or background[s, c] != background[s, c]
                     ):
                         shown = s
                         largest = background[s, c]

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from linefit.deltamap import pooling
 from linefit.deltamap.combine import arithmetic, cat, check_spatial, pooled_shape
@@ -20,13 +21,14 @@ from linefit.deltamap.layers import Convolution, flattened_linear, site_table
 from linefit.deltamap.sites import Kernel
 from linefit.deltamap.softmax import SOFTMAX_OPERATIONS, SpatialSoftmax
 
-# Functions of one value each; those that never decrease commute with a maximum.
-NON_DECREASING = {"relu", "leaky_relu", "tanh", "sigmoid", "softplus", "elu"}
+# Functions of one value each; those that never decrease commute with a maximum. Softplus does not belong to them:
+# it steps down at its threshold.
+NON_DECREASING = {"relu", "leaky_relu", "tanh", "sigmoid", "elu"}
 # fmt: off
 POINTWISE = NON_DECREASING | {
     "abs", "absolute", "celu", "clamp", "clamp_max", "clamp_min", "erf", "exp", "gelu", "hardsigmoid", "hardswish",
-    "hardtanh", "log", "logsigmoid", "mish", "neg", "negative", "pow", "relu6", "selu", "silu", "softsign", "sqrt",
-    "square",
+    "hardtanh", "log", "logsigmoid", "mish", "neg", "negative", "pow", "relu6", "selu", "silu", "softplus",
+    "softsign", "sqrt", "square",
 }
 # fmt: on
 
@@ -59,6 +61,8 @@ def call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
         unsupported(torch_name)
     if in_place:
         target = args[0] if args else kwargs["input"]
+        if not isinstance(target, DeltaMap):
+            unsupported(torch_name, "on a tensor, with a map")
         return target.become(result)
     return result
 
@@ -78,18 +82,29 @@ def _pointwise(
     if any(isinstance(number, (Tensor, DeltaMap)) for number in numbers):
         unsupported(name, "with an argument that is a tensor")
     in_place = func.__name__.endswith("_") and not func.__name__.startswith("_")
-    function: Callable[..., Tensor] = getattr(torch.Tensor, name) if in_place else func
+    function: Callable[..., Tensor] = _out_of_place(name) if in_place else func
 
     def apply(values: Tensor) -> Tensor:
         return function(values, *args, **kwargs)
 
     # A negative slope, beta or alpha turns the function around.
-    rising = name in NON_DECREASING and all(
-        number >= 0 for number in numbers if isinstance(number, float | int)
-    )
-    if rising and input.convolution is not None:
+    rising = name in NON_DECREASING and all(number >= 0 for number in numbers)
+    # An activation in another grad mode than its convolution's must not wait for it.
+    if (
+        rising
+        and input.convolution is not None
+        and input.convolution.grad == torch.is_grad_enabled()
+    ):
         return DeltaMap(input.convolution.then(apply), input.sites, input.ndim)
     return input.like(apply(input.background), apply(input.rows))
+
+
+def _out_of_place(name: str) -> Callable[..., Tensor]:
+    for module in (torch, functional):
+        if hasattr(module, name):
+            function: Callable[..., Tensor] = getattr(module, name)
+            return function
+    return unsupported(f"{name}_")
 
 
 def conv2d(
@@ -177,7 +192,7 @@ def flatten(input: DeltaMap, start_dim: int = 0, end_dim: int = -1) -> DeltaMap:
     start, end = start_dim % input.ndim, end_dim % input.ndim
     if end != input.ndim - 1 or start not in (1, 2):
         unsupported("flatten", f"of axes {start_dim} to {end_dim}")
-    return input.with_axes(start + 1)
+    return input.view_with_axes(start + 1)
 
 
 def reshape(input: DeltaMap, *shape: Any) -> DeltaMap:
@@ -192,7 +207,7 @@ def reshape(input: DeltaMap, *shape: Any) -> DeltaMap:
         if len(known) == len(sizes) and all(
             a in (b, -1) for a, b in zip(sizes, known, strict=True)
         ):
-            return input.with_axes(len(known))
+            return input.view_with_axes(len(known))
     return unsupported("reshape", f"of {tuple(input.shape)} to {sizes}")
 
 

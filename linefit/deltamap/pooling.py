@@ -19,7 +19,8 @@ def argmax_rows(background: Tensor, rows: Tensor, sites: Sites) -> Tensor:
     image = sites.image[:, None].expand(-1, channels)
     best = rows.new_full((images + 1, channels), -torch.inf).scatter_reduce(0, image, rows, "amax")
     row = torch.arange(sites.rows, device=rows.device)[:, None]
-    row = torch.where(rows == best.index_select(0, sites.image), row, sites.rows)
+    top = rows == best.index_select(0, sites.image)
+    row = torch.where(top | rows.isnan(), row, sites.rows)  # NaN wins, as in a dense pool
     chosen = image.new_full((images + 1, channels), sites.rows).scatter_reduce(
         0, image, row, "amin"
     )[:-1]
@@ -29,7 +30,9 @@ def argmax_rows(background: Tensor, rows: Tensor, sites: Sites) -> Tensor:
     free = sites.inactive[:, site]
     first = free.to(torch.uint8).argmax(-1)  # (N, C)
     channel = torch.arange(channels, device=rows.device)
-    from_background = free.any(-1) & ((values[channel, first] > best[:-1]) | (chosen == sites.rows))
+    shown = values[channel, first]
+    larger = (shown > best[:-1]) | shown.isnan() | (chosen == sites.rows)
+    from_background = free.any(-1) & larger
     return torch.where(from_background, site[channel, first] + sites.rows, chosen)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +42,8 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "minus": lambda x: 1 - (x - 3),
     "negated and divided": lambda x: -x / 2,
     "power": lambda x: x**2,
+    "absolute value": lambda x: abs(x),
+    "activation of torch._C in place": lambda x: F.leaky_relu_(x),
     "times a constant per channel": lambda x: x * CONSTANT[:, :1, :1],
     "constant map plus": lambda x: CONSTANT + x,
     "minus a constant map": lambda x: x - CONSTANT[None],
@@ -61,6 +63,7 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
     ),
     "flattened, plus a constant": lambda x: x.flatten(2) + CONSTANT.flatten(1),
     "flattened to vectors": lambda x: x.flatten(1).relu(),
+    "flattened to vectors, times one value": lambda x: x.flatten(1) * CONSTANT[0, 0, :1],
     "dilated": lambda x: F.conv2d(x, WEIGHT.view(1, 4, 3, 3), padding=2, dilation=2),
     "not square": lambda x: F.conv2d(
         x, WEIGHT[:1].view(1, 1, 1, 9).expand(2, 4, 1, 9), padding=(0, 4)
@@ -113,6 +116,10 @@ UNSUPPORTED: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "a given output": (lambda x: torch.add(x, 1, out=torch.zeros(1)), "add: into a given output"),
     "stacking images": (lambda x: torch.cat([x, x]), "cat"),
+    "equality": (lambda x: x == 0, "__eq__"),
+    "in place on a view": (lambda x: F.relu(x.flatten(2), inplace=True), "in place"),
+    "in place on what has a view": (lambda x: (x.flatten(2), x.relu_()), "in place"),
+    "a map added into a tensor": (lambda x: CONSTANT.clone().add_(x), "add_.*tensor"),
 }
 
 
@@ -171,27 +178,10 @@ def test_values_first_asked_for_without_gradients_still_have_them() -> None:
     assert weight.grad is not None
 
 
-@pytest.mark.parametrize("kernels", ["torch", "numba"])
-def test_maximum_where_all_of_the_best_background_is_covered(
-    kernels: Literal["torch", "numba"],
-) -> None:
-    ramp = torch.arange(DIM * DIM, dtype=torch.float64).view(1, 1, DIM, DIM)
-    pixels = np.zeros((2, DIM, DIM), dtype=bool)
-    pixels[0, DIM - 4 :] = True  # hides the 60 largest sites
-    pixels[1, ::3, ::3] = True  # hides every site
-    weight = torch.zeros(1, 2, 3, 3, dtype=torch.float64)
-    weight[0, 0, 1, 1] = 1
-    weight[0, 1] = -1000
-    images = DeltaImages(pixels, torch.float64, kernels=kernels).batch([0, 1])
-    found = F.conv2d(torch.cat([ramp.expand(2, -1, -1, -1), images], 1), weight, padding=1).amax(
-        (2, 3)
-    )
-    dense = torch.from_numpy(pixels)[:, None].double()
-    expected = F.conv2d(torch.cat([ramp.expand(2, -1, -1, -1), dense], 1), weight, padding=1).amax(
-        (2, 3)
-    )
-    assert found.tolist() == expected.tolist()
-    assert found[0].item() == (DIM - 5) * DIM - 1
+@pytest.mark.parametrize("indices", [[-1], [6], np.ones(6, dtype=bool), [0.0]])
+def test_bad_indices_are_refused(indices: Any) -> None:
+    with pytest.raises(ValueError, match="indices"):
+        DeltaImages(PIXELS).batch(indices)
 
 
 def test_active_sites_are_the_dilated_pixels() -> None:

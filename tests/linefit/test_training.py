@@ -115,6 +115,17 @@ def test_nets_with_an_exact_delta_form_train_with_it_and_others_say_why_not():
     assert "conv2d" in reason
 
 
+class LessItsMean(torch.nn.Module):
+    def forward(self, x):
+        return (x - x.mean((2, 3), keepdim=True)).amax((2, 3))
+
+
+def test_a_net_whose_tensors_differ_from_image_to_image_trains_densely():
+    engine, reason = engine_for(LessItsMean(), TRAINING.pixels, "auto", torch.float32, CPU)
+    assert engine == "dense"
+    assert "image to image" in reason
+
+
 def test_seeds_of_initialisation_and_shuffling_are_distinct():
     seeds = [seed for cell in range(1000) for seed in cell_seeds(cell)]
     assert len(set(seeds)) == 2000
