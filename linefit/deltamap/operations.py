@@ -214,6 +214,12 @@ def reshape(input: DeltaMap, *shape: Any) -> DeltaMap:
 def linear(input: DeltaMap, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if input.ndim != 2:
         unsupported("linear", f"over axis -1 of a map of {input.ndim} axes; flatten it first")
+    features = input.shape[1]
+    if weight.ndim != 2 or weight.shape[1] != features or weight.dtype != input.dtype:
+        raise ValueError(
+            f"linear: a weight of shape {tuple(weight.shape)} in {weight.dtype} does not fit a map"
+            f" of {features} features in {input.dtype}"
+        )
     return flattened_linear(input, weight, bias)
 
 

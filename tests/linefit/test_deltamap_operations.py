@@ -150,6 +150,13 @@ def test_concatenation_broadcasts_no_more_than_torch_does() -> None:
             torch.cat([images, constant], dim=1)
 
 
+@pytest.mark.parametrize("shape", [(1, 2 * DIM * DIM), (1, 8 * DIM * DIM), (4 * DIM * DIM,)])
+def test_a_linear_layer_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
+    features = feature_map(DeltaMap.from_pixels(PIXELS, torch.float64)).flatten(1)
+    with pytest.raises(ValueError, match="linear: a weight of shape"):
+        F.linear(features, torch.zeros(shape, dtype=torch.float64))
+
+
 def test_maps_of_different_batches_do_not_mix() -> None:
     images = DeltaImages(PIXELS)
     with pytest.raises(ValueError, match="different batches"):
