@@ -126,9 +126,9 @@ def conclude(finished: Run, study: str, results_dir: Path) -> NoReturn:
     if finished.missing:
         print(f"Not trained yet: {finished.missing} of {total} cells; go on with: {command_line()}")
     if finished.failed:
-        print(
-            f"{finished.failed} cells failed; try them again with: {command_line()} --retry-failed"
-        )
+        again = command_line()
+        again += "" if "--retry-failed" in again else " --retry-failed"
+        print(f"Failed: {finished.failed} of {total} cells; try them again with: {again}")
     extra = "" if results_dir == RESULTS_DIR else f" --results {shlex.quote(str(results_dir))}"
     print(f"Next: python -m ablations compare {finished.results.study} --split {largest}{extra}")
     if study == "quick":
