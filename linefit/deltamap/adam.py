@@ -24,8 +24,8 @@ class FusedAdam:
     """Adam (Kingma & Ba, 2015) with the arithmetic of `torch.optim.Adam`, for parameters on the CPU.
 
     A weight matrix of at least `LARGE` elements, wider than tall, is stored input-major from here on (same values,
-    other strides), and the gradient that a delta map leaves for it is kept as factors until `step` uses them: it
-    never appears in `.grad`. Nothing else about training changes: `zero_grad()`, `loss.backward()`, `step()`.
+    other strides), and the gradient that a delta map leaves for it is kept as factors until `step` uses them up: it
+    never appears in `.grad`, where clipping would look for it. Nothing else about training changes: `zero_grad()`, `loss.backward()`, `step()`.
 
     Raises ValueError for a parameter that is not on the CPU.
     """
@@ -120,6 +120,8 @@ class _LargeWeight:
             background, delta, image, first, output, total, dense, constants,
             weight, self.mean.numpy(), self.square.numpy(),
         )  # fmt: skip
+        # Used up: `net.zero_grad()` knows nothing of factors, and the next step must not take them again.
+        self.factored.clear()
 
 
 # error_model "numpy": Python's check for a zero divisor would keep the division from being vectorised.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -54,10 +52,24 @@ def total(background: Tensor, rows: Tensor, sites: Sites) -> Tensor:
     return visible + added[:images]
 
 
+def _peak_is_hidden(visible: Tensor, sites: Sites) -> bool:
+    """Whether sums `(N, C)` of visible background terms, shifted by the global peak, may have lost terms to underflow.
+
+    It happens where rows hide the background's peak and all else is far below. A sum above the root of the smallest
+    number has lost nothing that counts. Padded tables take the answer for granted: asking would need the host.
+    """
+    return sites.batch.tables.padded or bool((visible < torch.finfo(visible.dtype).tiny ** 0.5).any())
+
+
+def _shown(background: Tensor, sites: Sites, hidden: float) -> Tensor:
+    """The background `(N, C, H * W)` as each image shows it, with `hidden` at its active sites."""
+    return background.t().masked_fill(~sites.inactive[:, None], hidden)
+
+
 def log_sum_exp(background: Tensor, rows: Tensor, sites: Sites) -> Tensor:
     """Global log-sum-exp `(N, C)`.
 
-    Rows are shifted by their image's largest, the background by its own: neither can overflow.
+    Rows are shifted by their image's largest, the background by its own, or by each image's where that is hidden.
     """
     images, channels = len(sites.batch), rows.shape[1]
     tiny = torch.finfo(rows.dtype).tiny
@@ -71,7 +83,10 @@ def log_sum_exp(background: Tensor, rows: Tensor, sites: Sites) -> Tensor:
     of_rows = (of_rows.clamp_min(tiny).log() + shift.clamp_min(lowest / 2))[:images]
     peak = background.detach().amax(0)
     visible = sites.inactive.to(background.dtype) @ torch.exp(background - peak)
-    of_background = torch.where(visible > 0, visible.clamp_min(tiny).log() + peak, lowest / 2)
+    if _peak_is_hidden(visible, sites):
+        of_background = _shown(background, sites, lowest / 2).logsumexp(-1)
+    else:
+        of_background = visible.log() + peak
     return torch.logaddexp(of_rows, of_background)
 
 
@@ -85,7 +100,9 @@ def weighted_total(
     shift = torch.cat([normaliser, peak[None]]).index_select(0, sites.image)
     terms = torch.exp(rows - shift) * values[1]
     of_rows = terms.new_zeros(images + 1, terms.shape[1]).index_add(0, sites.image, terms)[:images]
-    visible = sites.inactive.to(background.dtype) @ (torch.exp(background - peak) * values[0])
-    # The peak may hide behind a row of an image whose visible weights are then all but zero: keep the factor finite.
-    limit = 0.9 * math.log(torch.finfo(rows.dtype).max)
-    return of_rows + torch.exp((peak - normaliser).clamp_max(limit)) * visible
+    inactive = sites.inactive.to(background.dtype)
+    weights = torch.exp(background - peak)
+    if _peak_is_hidden(inactive @ weights.detach(), sites):
+        weights = torch.exp(_shown(background, sites, -torch.inf) - normaliser[..., None])
+        return of_rows + (weights * values[0].t()).sum(-1)
+    return of_rows + torch.exp(peak - normaliser) * (inactive @ (weights * values[0]))

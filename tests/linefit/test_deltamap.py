@@ -83,7 +83,9 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
 class Net(nn.Module):
     """A random stack of convolutions with residual or dense connections, pooled and read out."""
 
-    def __init__(self, layers: list[Layer], coordinates: str, pooling: str) -> None:
+    def __init__(
+        self, layers: list[Layer], coordinates: str, pooling: str, input_major: bool
+    ) -> None:
         super().__init__()
         self.coordinates = (
             nn.Identity() if coordinates == "none" else ConcatCoordinates(coordinates, DIM)
@@ -107,6 +109,9 @@ class Net(nn.Module):
         self.pooling = POOLINGS[pooling]()
         self.readout = nn.Linear(self.pooling(torch.zeros(1, channels, DIM, DIM)).shape[1], 2)
         self.double()
+        if input_major:  # as FusedAdam stores it: the layout that the compiled linear layer takes
+            weight = self.readout.weight
+            weight.data = weight.data.t().contiguous().t()
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.coordinates(images)
@@ -182,6 +187,7 @@ def assert_equal(found: list[Tensor], expected: list[Tensor]) -> None:
     stack=st.lists(layers, min_size=1, max_size=4),
     coordinates=st.sampled_from(["none", "cartesian"]),
     pooling=st.sampled_from(list(POOLINGS)),
+    input_major=st.booleans(),
     kernels=st.sampled_from(KERNELS),
     padded=st.booleans(),
     seed=st.integers(0, 2**16),
@@ -191,12 +197,13 @@ def test_random_nets_agree_with_dense_autograd(
     stack: list[Layer],
     coordinates: str,
     pooling: str,
+    input_major: bool,
     kernels: Literal["torch", "numba"],
     padded: bool,
     seed: int,
 ) -> None:
     torch.manual_seed(seed)
-    net = Net(stack, coordinates, pooling)
+    net = Net(stack, coordinates, pooling, input_major)
     weights = torch.randn(len(pixels), 2, dtype=torch.float64)
     images = DeltaImages(
         pixels, torch.float64, padded=padded, kernels="torch" if padded else kernels

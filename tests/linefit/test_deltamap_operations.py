@@ -259,3 +259,27 @@ def test_the_guard_sees_a_step_that_is_not_padded() -> None:
     images = DeltaImages(PIXELS, kernels="torch")
     with DeviceOnly(), pytest.raises(AssertionError, match="makes the host wait"):
         images.batch(torch.arange(3))
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("gap", [50.0, 1000.0])
+def test_a_background_peak_that_rows_hide_leaves_sums_of_exponentials_exact(
+    gap: float, padded: bool
+) -> None:
+    pixels = np.zeros((3, DIM, DIM), dtype=bool)
+    pixels[0, 4, 5] = pixels[1, 4, 5] = pixels[1, 0, 0] = pixels[2, 7, 7] = True
+    peak = torch.sin(torch.arange(DIM * DIM, dtype=torch.float64)).view(1, DIM, DIM)
+    peak[0, 4, 5] += gap  # the background's peak, which images 0 and 1 hide and image 2 shows
+    scale = torch.full((1, 1, 1, 1), -2 * gap, dtype=torch.float64, requires_grad=True)
+    values = torch.linspace(-1, 1, DIM * DIM, dtype=torch.float64).view(1, DIM, DIM)
+
+    def sums(images: Any) -> Tensor:
+        logits = F.conv2d(images, scale) + peak
+        weighted = (logits.flatten(2).softmax(-1).view(3, 1, DIM, DIM) * values).sum((2, 3))
+        return torch.cat([torch.logsumexp(logits, dim=(2, 3)), weighted], dim=1)
+
+    expected = sums(torch.from_numpy(pixels)[:, None].double())
+    found = sums(DeltaImages(pixels, torch.float64, padded=padded).batch(range(3)))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    gradients = [torch.autograd.grad(x[:, 1].sum() + x[2, 0], scale)[0] for x in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)

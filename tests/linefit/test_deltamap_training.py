@@ -72,7 +72,8 @@ def test_test_error_is_that_of_dense_training() -> None:
 
 @pytest.mark.parametrize("passes", [1, 2])
 @pytest.mark.parametrize("dense_too", [False, True])
-def test_fused_adam_is_adam(passes: int, dense_too: bool) -> None:
+@pytest.mark.parametrize("zeroed_by", ["optimiser", "net"])
+def test_fused_adam_is_adam(passes: int, dense_too: bool, zeroed_by: str) -> None:
     """Whether a step's gradient comes from one backward pass or more, through delta maps or dense ones."""
     data = lab_images(48)
     params = torch.from_numpy(data.params).double()
@@ -88,7 +89,7 @@ def test_fused_adam_is_adam(passes: int, dense_too: bool) -> None:
         return F.mse_loss(model(batch), params[indices])
 
     for step in range(4):
-        fused.zero_grad()
+        (fused if zeroed_by == "optimiser" else net).zero_grad()
         adam.zero_grad()
         for part in range(passes):
             indices = torch.arange(12) + 12 * ((step * passes + part) % 4)
