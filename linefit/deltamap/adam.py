@@ -25,7 +25,8 @@ class FusedAdam:
 
     A weight matrix of at least `LARGE` elements, wider than tall, is stored input-major from here on (same values,
     other strides), and the gradient that a delta map leaves for it is kept as factors until `step` uses them up: it
-    never appears in `.grad`, where clipping would look for it. Nothing else about training changes: `zero_grad()`, `loss.backward()`, `step()`.
+    never appears in `.grad`, where clipping would look for it. Nothing else about training changes: `zero_grad()`,
+    `loss.backward()`, `step()`.
 
     Raises ValueError for a parameter that is not on the CPU.
     """

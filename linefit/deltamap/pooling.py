@@ -58,7 +58,9 @@ def _peak_is_hidden(visible: Tensor, sites: Sites) -> bool:
     It happens where rows hide the background's peak and all else is far below. A sum above the root of the smallest
     number has lost nothing that counts. Padded tables take the answer for granted: asking would need the host.
     """
-    return sites.batch.tables.padded or bool((visible < torch.finfo(visible.dtype).tiny ** 0.5).any())
+    return sites.batch.tables.padded or bool(
+        (visible < torch.finfo(visible.dtype).tiny ** 0.5).any()
+    )
 
 
 def _shown(background: Tensor, sites: Sites, hidden: float) -> Tensor:
