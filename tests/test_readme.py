@@ -1,0 +1,60 @@
+"""What the README quotes from `results/` is what the harness wrote there."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from linefit.deltamap_benchmark import table
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block(name):
+    """The lines of the README between `<!-- name -->` and `<!-- end -->`."""
+    found = re.search(rf"<!-- {re.escape(name)} -->\n(.*?)\n?<!-- end -->", README, flags=re.S)
+    assert found, f"the README has no block {name!r}"
+    return [line for line in found[1].splitlines() if line]
+
+
+def section(summary, split):
+    """The table of a split in a study's summary."""
+    text = (ROOT / summary).read_text(encoding="utf-8").split(f"## {split} (")[1].split("\n## ")[0]
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_tables_are_the_harnesss():
+    for split in ("test", "test_large"):
+        quoted = block(f"table: results/lab5/summary.md, {split}")
+        whole = section("results/lab5/summary.md", split)
+        assert quoted[:2] == whole[:2]  # the columns
+        assert len(quoted) > 5
+        assert set(quoted) <= set(whole)
+
+
+def test_the_sentences_are_the_harnesss():
+    quoted = [line.removeprefix("- ") for line in block("sentences: results/lab5/summary.md")]
+    summary = (ROOT / "results/lab5/summary.md").read_text(encoding="utf-8")
+    assert len(quoted) == 3
+    for sentence in quoted:
+        assert f"- {sentence}\n" in summary
+
+
+def test_the_speed_table_is_the_benchmarks():
+    report = json.loads((ROOT / "results/speed/deltamap.json").read_text(encoding="utf-8"))
+    assert block("table: results/speed/deltamap.json") == table(report["cases"]).splitlines()
+
+
+def test_the_commands_of_ci_are_the_readmes():
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    (command,) = (line for line in README.splitlines() if line.endswith(".venv/bin/tox"))
+    assert command in ci
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/provenance.json")), ids=str)
+def test_committed_results_come_from_a_commit_without_local_changes(path):
+    provenance = json.loads(path.read_text(encoding="utf-8"))
+    assert provenance["git_commit"]
+    assert provenance["git_dirty"] is False
