@@ -178,7 +178,13 @@ def test_kill_9_and_a_second_run_give_the_table_of_an_uninterrupted_run(tmp_path
 def test_an_interrupt_tells_how_to_go_on(tmp_path, uninterrupted):
     study, results = write_tiny(tmp_path, SLOW), tmp_path / "results"
     arguments = (study, "--results", results, "--workers", 1)
-    with subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command(*arguments),
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts its background jobs with the signal ignored, and so would be what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         wait_for_cells(process, results, 1)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
@@ -300,7 +306,7 @@ def test_cells_that_all_failed_before_their_first_epoch_can_be_reported(tmp_path
             store.put(cell, Outcome("error", "why"), {})
     done = call(tmp_path / "tiny.toml", "--results", tmp_path)
     assert done.returncode == 1, done.stderr
-    assert "6 cells failed" in done.stdout
+    assert "Failed: 6 of 6 cells" in done.stdout
     assert "Traceback" not in done.stderr
 
 
