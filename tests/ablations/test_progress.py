@@ -16,6 +16,7 @@ from ablations.study_file import parse_study
 from .tiny import TEXT
 
 CELLS = parse_study(TEXT, name="tiny", source="tiny.toml").cells()[:2]
+END = "\N{END OF TRANSMISSION}end"
 OK = Outcome("ok", seconds=3.0, train_loss=np.array([2.0]), val_mse=np.array([1.5]))
 
 
@@ -35,9 +36,13 @@ def terminal_output(columns):
     fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     with os.fdopen(side, "w") as stream:
         report_to(stream)
-        sent = os.read(driver, 65536).decode()
+        stream.write(END)
+        stream.flush()
+        sent = ""
+        while END not in sent:  # a terminal hands on what it has so far
+            sent += os.read(driver, 65536).decode()
     os.close(driver)
-    return sent
+    return sent.removesuffix(END)
 
 
 PLAIN = ["[1/2] conv1-none-max-w4 seed 0: val MSE 1.5, 3 s"]
