@@ -23,7 +23,8 @@ from ablations.statistics import (
     share_nearer,
 )
 
-# Images from which simulated 95% intervals of a comparison with a yardstick cover 93% and more. A few images in a
+# Simulated 95% intervals of a comparison with a yardstick cover .85 to .93 with 5,000 images and .94 to .97 with
+# 50,000 (results/statistics/simulation.md): below this many in between, no promise is made. A few images in a
 # thousand hold most of the error of least squares and of the floor; a sample that lacks its share of them looks
 # tame, so nothing in the sample itself can tell. Ratios of two variants do not suffer from it.
 ENOUGH_IMAGES = 20_000

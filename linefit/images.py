@@ -59,7 +59,8 @@ SPLITS: dict[str, Split] = {
     "val": Split(500, 33_333),
     "test": Split(500, 99_999),
     # For statistics, far from the lab's seeds. Fewer images will not do: the worst 1% hold three quarters of the error
-    # of least squares, and 95% intervals of a ratio to it cover 86% with 5,000 images.
+    # of least squares, and simulated 95% intervals of a ratio to it cover 85% to 93% with 5,000 images
+    # (results/statistics/simulation.md).
     "test_large": Split(50_000, 10_000_000),
 }
 
