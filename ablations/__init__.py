@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ablations.driver import run as run
-    from ablations.loading import load_results as load_results
-    from ablations.results import Results as Results
+    from ablations.records.loading import load_results as load_results
+    from ablations.records.results import Results as Results
 
 __all__ = ["Results", "load_results", "run"]
 
@@ -24,8 +24,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'ablations' has no attribute {name!r}")
     from ablations.driver import run
-    from ablations.loading import load_results
-    from ablations.results import Results
+    from ablations.records.loading import load_results
+    from ablations.records.results import Results
 
     globals().update(Results=Results, load_results=load_results, run=run)
     return globals()[name]

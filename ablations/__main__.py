@@ -1,6 +1,6 @@
 """`python -m ablations VERB`."""
 
-from ablations.cli import main
+from ablations.cli.main import main
 
 if __name__ == "__main__":
     main()

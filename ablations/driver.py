@@ -10,17 +10,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations import exports
-from ablations.loading import results_from_store, store_yardsticks
-from ablations.outputs import Outputs, write_outputs
-from ablations.plan import Plan, make_plan
-from ablations.progress import ProgressReport
-from ablations.provenance import provenance
-from ablations.results import Results
-from ablations.runner import Progress, available_cores, run_cells
-from ablations.store import Store, database_path
-from ablations.study import Study
-from ablations.study_file import load_study
+from ablations.execution.plan import Plan, make_plan
+from ablations.execution.progress import ProgressReport
+from ablations.execution.provenance import provenance
+from ablations.execution.workers import Progress, available_cores, run_cells
+from ablations.records import exports
+from ablations.records.loading import results_from_store, store_yardsticks
+from ablations.records.results import Results
+from ablations.records.store import Store, database_path
+from ablations.report.outputs import Outputs, write_outputs
+from ablations.study.reader import load_study
+from ablations.study.study import Study
 from linefit.training import resolve_device
 
 RESULTS_DIR = Path("results")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from linefit.deltamap_benchmark import table
+from benchmarks.training_step import table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from linefit.deltamap.linear_numba import FAST, FactoredGradient, FloatArray, IntArray
+from linefit.deltamap.kernels.linear import FAST, FactoredGradient, FloatArray, IntArray
 
 LARGE = 1 << 20  # elements from which a weight's layout and its fused update pay
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from linefit.deltamap.convolution import site_table
 from linefit.deltamap.deltamap import DeltaMap
 from linefit.deltamap.errors import unsupported
-from linefit.deltamap.layers import site_table
 from linefit.deltamap.sites import Sites
 
 

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from linefit.deltamap.convolution import Convolution, site_table
 from linefit.deltamap.errors import unsupported
-from linefit.deltamap.layers import Convolution, site_table
 from linefit.deltamap.sites import LIT, Batch, Sites, SiteTables
 
 

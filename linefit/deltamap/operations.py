@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from linefit.deltamap import pooling
 from linefit.deltamap.combine import arithmetic, cat, check_spatial, pooled_shape
+from linefit.deltamap.convolution import Convolution, flattened_linear, site_table
 from linefit.deltamap.deltamap import DeltaMap
 from linefit.deltamap.errors import UnsupportedOperation, unsupported
-from linefit.deltamap.layers import Convolution, flattened_linear, site_table
 from linefit.deltamap.sites import Kernel
 from linefit.deltamap.softmax import SOFTMAX_OPERATIONS, SpatialSoftmax
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linefit.deltamap.sites_numba import gather_sites, gather_targets, place_rows
+from linefit.deltamap.kernels.sites import gather_sites, gather_targets, place_rows
 
 Footprint = tuple[tuple[int, int], ...]
 """Sorted offsets (rows, columns) from a lit pixel to the sites that it may change."""

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from linefit.deltamap import pooling
 from linefit.deltamap.combine import common_sites, lifted, pooled_shape
+from linefit.deltamap.convolution import site_table
 from linefit.deltamap.deltamap import DeltaMap
 from linefit.deltamap.errors import unsupported
-from linefit.deltamap.layers import site_table
 
 
 @dataclass(frozen=True, eq=False)

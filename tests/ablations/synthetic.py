@@ -11,7 +11,7 @@ from itertools import islice, product
 import numpy as np
 import pandas as pd
 
-from ablations.results import Results, SplitResults, VariantResults
+from ablations.records.results import Results, SplitResults, VariantResults
 from linefit.images import lab_images
 
 RANDOM_OFFSET = 99_999  # the lab's test split

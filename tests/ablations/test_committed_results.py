@@ -16,8 +16,8 @@ import pytest
 from scipy import optimize, stats
 from statsmodels.stats.proportion import proportion_confint
 
-from ablations.compare import compare_study
-from ablations.exports import images_frame, predictions_frame
+from ablations.comparison.study_comparison import compare_study
+from ablations.records.exports import images_frame, predictions_frame
 from tests.ablations.synthetic import synthetic_results
 
 RESULTS = Path(__file__).parents[2] / "results"

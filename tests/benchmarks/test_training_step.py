@@ -1,6 +1,6 @@
 """pytest-benchmark of a training step: `pytest tests/benchmarks/test_training_step.py --benchmark-enable`.
 
-One thread, float32, batches of 128. Ratios are better read off `python -m linefit.deltamap_benchmark`, which lets
+One thread, float32, batches of 128. Ratios are better read off `python -m benchmarks.training_step`, which lets
 the ways take turns.
 """
 
@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.training_step import BATCH, LAB_CASES, Case, delta_step, dense_step
 from linefit.allocator import tune_allocator
 from linefit.deltamap import DeltaImages
-from linefit.deltamap_benchmark import BATCH, LAB_CASES, Case, delta_step, dense_step
 from linefit.images import LineImages, lab_split
 
 

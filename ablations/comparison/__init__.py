@@ -1,0 +1,1 @@
+"""Results held against yardsticks and each other: numbers, words and claims."""

@@ -1,0 +1,96 @@
+"""The error arrays of everything that was evaluated on a split: variants, yardsticks, and what names mean.
+
+What a failed cell scores is decided here, once for every comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ablations.records.results import METRICS, Metric, SplitResults, VariantResults
+from ablations.statistics import score_failures
+from ablations.study.problems import nearest
+
+FLOOR = "posterior_mean"
+CONSTANT = "constant"
+ALIASES = {"floor": FLOOR}
+ErrorArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """Squared errors of a variant `(K, M)` or a yardstick `(M,)` on one split.
+
+    In `errors` failed cells score as the constant predictor; `converged` holds the cells that are ok only.
+    """
+
+    name: str
+    is_variant: bool
+    errors: ErrorArray
+    converged: ErrorArray
+    ok: npt.NDArray[np.bool_]  # (K,), empty for a yardstick
+    slope_mse: float
+    intercept_mse: float
+
+    @property
+    def flagged(self) -> bool:
+        """Whether a cell failed."""
+        return not self.ok.all()
+
+
+def estimators(split: SplitResults, metric: Metric) -> dict[str, Estimator]:
+    """Every variant, then every yardstick of a split by name.
+
+    Raises ValueError where cells failed and the split has no `constant` yardstick.
+    """
+    found = {}
+    for variant in split.variants:
+        scored = {wanted: _scored(split, variant, wanted) for wanted in METRICS}
+        found[variant.name] = Estimator(
+            variant.name,
+            True,
+            scored[metric],
+            scored[metric][variant.ok],
+            variant.ok,
+            float(scored["slope"].mean()),
+            float(scored["intercept"].mean()),
+        )
+    for name in split.yardsticks:
+        errors = {wanted: split.yardstick_errors(name, wanted) for wanted in METRICS}
+        chosen = np.asarray(errors[metric], dtype=np.float64)
+        found[name] = Estimator(
+            name,
+            False,
+            chosen,
+            chosen,
+            np.array([], dtype=bool),
+            float(errors["slope"].mean()),
+            float(errors["intercept"].mean()),
+        )
+    return found
+
+
+def _scored(split: SplitResults, variant: VariantResults, metric: Metric) -> ErrorArray:
+    """Squared errors `(K, M)` with failed cells scored as the constant predictor."""
+    constant = None
+    if CONSTANT in split.yardsticks:
+        constant = split.yardstick_errors(CONSTANT, metric)
+    return score_failures(split.errors(variant, metric), variant.ok, constant)
+
+
+def find_estimator(name: str, known: Mapping[str, Estimator], argument: str) -> Estimator:
+    """The estimator of this name; `floor` is the posterior mean.
+
+    Raises ValueError naming the `argument`, with the legal names and the nearest.
+    """
+    meant = name if name in known else ALIASES.get(name, name)
+    if meant in known:
+        return known[meant]
+    legal = [*(alias for alias, target in ALIASES.items() if target in known), *known]
+    hint = nearest(name, legal)
+    guess = f"; did you mean {hint!r}?" if hint else ""
+    raise ValueError(f"{argument} {name!r} is not one of {', '.join(legal)}{guess}")

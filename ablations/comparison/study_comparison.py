@@ -1,0 +1,226 @@
+"""A study compared on one split: every variant against a yardstick or another variant, with what it means.
+
+Numbers are made in `comparison_table`, words in `comparison_text`; the verb is `compare`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from ablations.comparison import wording as text
+from ablations.comparison.claims import EVERY_VARIANT, Check, Claim, parse_claim
+from ablations.comparison.scored import Estimator, estimators, find_estimator
+from ablations.comparison.table import comparison_table, pairs_table, try_compare
+from ablations.records.results import METRICS, Metric, Results
+from ablations.statistics import Importance, factor_importance
+from ablations.study.problems import nearest
+
+Format = Literal["table", "csv", "json", "markdown"]
+IMPORTANCE_SEED = 0  # of the bootstrap of factor importance: the same table every time
+
+
+@dataclass(frozen=True)
+class StudyComparison:
+    """A study's estimators on one split, compared with one of them.
+
+    `table`: a row an estimator, variants by their MSE, then yardsticks by theirs. `mse` with `low` and `high`,
+    `ratio` and `difference` to the reference, `ratio_to_floor`, all with `_low` and `_high`; `p` is that of the
+    ratio, `p_holm` adjusted over the variants, `p_beats` the chance of being nearer on an image, `image_df` how
+    well these images know the variance of the ratio, `few_images` that they are too few for the intervals of a
+    comparison with a yardstick to cover what they claim; figures that cannot be had (too few seeds, no such
+    yardstick) are NaN. With another metric than `mse` the column `mse` holds that metric. `importance` is None
+    where the grid does not allow it; `importance_note` says why.
+    `methods`: a paragraph for a paper.
+    """
+
+    study: str
+    split: str
+    against: str
+    metric: Metric
+    margin: float
+    confidence: float
+    n_images: int
+    table: pd.DataFrame
+    importance: Importance | None
+    importance_note: str
+    methods: str
+    estimators: Mapping[str, Estimator] = field(repr=False)
+
+    @property
+    def reference(self) -> str:
+        """What the others are compared with, in words."""
+        return text.words_for(self.against, self.estimators[self.against].is_variant)
+
+    def sentence(self, variant: str) -> str:
+        """The defensible sentence on a variant or yardstick. Raises ValueError for an unknown name."""
+        name = find_estimator(variant, self.estimators, "variant").name
+        row = self.table[self.table["variant"] == name].iloc[0].to_dict()
+        return text.sentence(row, self.reference, self.metric, self.n_images, self.confidence)
+
+    def display(self) -> pd.DataFrame:
+        """The table for a person: strings, a column a figure with its interval, no empty columns."""
+        return text.display_table(self.table, self.metric, self.confidence)
+
+    def pairs(self) -> pd.DataFrame:
+        """Every pair of variants, explored, with Benjamini-Hochberg adjusted p-values."""
+        return pairs_table(list(self.estimators.values()), self.margin, self.confidence)
+
+    def fail_unless(self, *claims: str) -> tuple[Check, ...]:
+        """Check claims such as `variant<=1.25*least_squares` (see `criteria`), one result an estimator.
+
+        Raises ValueError for a claim that cannot be read and for unknown names, before anything is checked.
+        """
+        jobs = [
+            (
+                claim,
+                left,
+                find_estimator(claim.right, self.estimators, "the right side of the claim"),
+            )
+            for claim in map(parse_claim, claims)
+            for left in self._claimed(claim)
+        ]
+        return tuple(self._check(claim, left, right) for claim, left, right in jobs)
+
+    def _claimed(self, claim: Claim) -> list[Estimator]:
+        if claim.left == EVERY_VARIANT and EVERY_VARIANT not in self.estimators:
+            return [e for e in self.estimators.values() if e.is_variant]
+        return [find_estimator(claim.left, self.estimators, "the left side of the claim")]
+
+    def _check(self, claim: Claim, left: Estimator, right: Estimator) -> Check:
+        claim = Claim(left.name, claim.factor, right.name)
+        if left is right:
+            return Check(claim, claim.factor > 1, "the ratio of an estimator to itself is 1")
+        comparison = try_compare(left.errors, right.errors, self.margin, self.confidence)
+        if comparison is None:
+            return Check(claim, False, "too few seeds for an interval")
+        ratio = comparison.ratio
+        spelled = text.with_interval(ratio.value, ratio.low, ratio.high)
+        reason = f"ratio {spelled}, {self.confidence:.0%} CI on {self.split}"
+        return Check(claim, ratio.high < claim.factor, reason)
+
+    def to_text(self, format: Format = "table") -> str:
+        """The table with its notes and factor importance; `csv` is the table of numbers alone.
+
+        `json` holds the methods paragraph too. Raises ValueError for another format.
+        """
+        if format not in get_args(Format):
+            raise ValueError(f"format {format!r} is not one of {', '.join(get_args(Format))}")
+        if format == "csv":
+            return self._with_settings().to_csv(index=False, lineterminator="\n").rstrip("\n")
+        if format == "json":
+            return json.dumps(self._document(), indent=2)
+        draw = text.markdown_table if format == "markdown" else text.plain_table
+        parts = [
+            f"{text.METRIC_WORDS[self.metric]} on {self.split} ({self.n_images:,} images), ratio to "
+            f"{self.reference}:",
+            draw(self.display()),
+            *text.footnotes(self.table, self.reference),
+        ]
+        if self.importance is not None:
+            parts.append(f"Factor importance ({self.importance_note}):")
+            parts.append(draw(text.importance_display(self.importance.table)))
+        return "\n\n".join(parts)
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "split": self.split,
+            "n_images": self.n_images,
+            "metric": self.metric,
+            "against": self.against,
+            "margin": self.margin,
+            "confidence": self.confidence,
+        }
+
+    def _with_settings(self) -> pd.DataFrame:
+        """The table with what it was made with in every row: a file that explains itself."""
+        return self.table.assign(**self._settings())
+
+    def _document(self) -> dict[str, Any]:
+        def records(table: pd.DataFrame) -> Any:
+            return json.loads(table.to_json(orient="records", double_precision=15))
+
+        importance = self.importance
+        return {
+            "study": self.study,
+            **self._settings(),
+            "table": records(self.table),
+            "importance": importance
+            and {
+                "method": importance.method,
+                "noise_share": importance.noise_share,
+                "table": records(importance.table),
+            },
+            "importance_note": self.importance_note,
+            "methods": self.methods,
+        }
+
+
+def compare_study(
+    results: Results,
+    *,
+    split: str,
+    against: str = "least_squares",
+    metric: Metric = "mse",
+    margin: float = 1.25,
+    confidence: float = 0.95,
+) -> StudyComparison:
+    """Compare every variant and yardstick on one evaluation split with `against`.
+
+    `against`: a yardstick, `floor` (the posterior mean) or a variant; `metric`: mse, slope or intercept;
+    `margin`: the ratio up to which an estimator counts as good as the reference. Failed cells score as the
+    constant predictor. Variants with fewer than 3 seeds have points without intervals.
+
+    Raises ValueError for an unknown split, metric or estimator, with the legal ones and the nearest.
+    """
+    if split not in results.splits:
+        hint = nearest(split, results.splits)
+        guess = f"; did you mean {hint!r}?" if hint else ""
+        raise ValueError(f"split {split!r} is not one of {', '.join(results.splits)}{guess}")
+    if metric not in METRICS:
+        raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
+    known = estimators(results.splits[split], metric)
+    reference = find_estimator(against, known, "against")
+    # the published report gives the MSE of the lab's test split and nothing else
+    published = results.published if (split, metric) == ("test", "mse") else {}
+    table = comparison_table(known, reference, published, margin, confidence)
+    importance, note = _importance(results, split, known, confidence)
+    words = text.words_for(reference.name, reference.is_variant)
+    methods = text.methods(results, split, table, words, metric, margin, confidence, note)
+    return StudyComparison(
+        study=results.study,
+        split=split,
+        against=reference.name,
+        metric=metric,
+        margin=margin,
+        confidence=confidence,
+        n_images=len(results.splits[split].params),
+        table=table,
+        importance=importance,
+        importance_note=note,
+        methods=methods,
+        estimators=known,
+    )
+
+
+def _importance(
+    results: Results, split: str, known: Mapping[str, Estimator], confidence: float
+) -> tuple[Importance | None, str]:
+    """Factor importance of a study's grid, or None and the reason."""
+    variants = results.splits[split].variants
+    levels = pd.DataFrame(
+        [{factor: variant.levels[factor] for factor in results.factors} for variant in variants],
+        index=[variant.name for variant in variants],
+    )
+    errors = {variant.name: known[variant.name].errors for variant in variants}
+    rng = np.random.default_rng(IMPORTANCE_SEED)
+    try:
+        importance = factor_importance(levels, errors, rng=rng, confidence=confidence)
+    except ValueError as error:
+        return None, f"none, {error}"
+    return importance, importance.note

@@ -1,0 +1,158 @@
+"""Train one cell from its configuration to its outcome, in the process that calls.
+
+Data sets and their index tables are made once a process. Worker processes, storing and progress live elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ablations.records.store import Outcome
+from ablations.study.study import Cell
+from linefit.allocator import tune_allocator
+from linefit.architectures import build
+from linefit.images import LineImages, lab_images, lab_split
+from linefit.training import (
+    ImageSource,
+    cell_seeds,
+    engine_for,
+    image_source,
+    predict,
+    resolve_device,
+    train,
+)
+
+DTYPE = torch.float32
+PIECE = 10_000  # images whose index tables are built at once: the bound of a worker's memory
+
+
+@functools.cache
+def training_images(size: int) -> LineImages:
+    """The first `size` images of the lab's training split, which may be larger than the lab's."""
+    return lab_images(size)
+
+
+@functools.cache
+def evaluation_images(split: str) -> LineImages:
+    """The images of val or of an evaluation split."""
+    return lab_split(split)
+
+
+@functools.cache
+def _source(
+    split: str, images: range, engine: Literal["delta", "dense"], device: torch.device
+) -> ImageSource:
+    """Some images of a split as the engine takes them; those of train are its first."""
+    whole = training_images(images.stop) if split == "train" else evaluation_images(split)
+    return image_source(whole.pixels[images.start : images.stop], engine, DTYPE, device)
+
+
+def _predict_split(
+    net: torch.nn.Module, split: str, engine: Literal["delta", "dense"], device: torch.device
+) -> npt.NDArray[np.float32]:
+    """Predictions `(M, 2)` on all images of an evaluation split."""
+    size = len(evaluation_images(split))
+    pieces = [range(i, min(i + PIECE, size)) for i in range(0, size, PIECE)]
+    predictions = [
+        predict(net, _source(split, piece, engine, device), len(piece)) for piece in pieces
+    ]
+    return torch.cat(predictions).float().cpu().numpy()
+
+
+def _params(images: LineImages, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(images.params).to(device=device, dtype=DTYPE)
+
+
+def train_cell(cell: Cell, device: str, on_epoch: Callable[[int], object]) -> Outcome:
+    """Train and evaluate a cell. Whatever goes wrong in it becomes its outcome; nothing is raised but interrupts."""
+    try:
+        return _train_cell(cell, resolve_device(device), on_epoch)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return Outcome("oom", f"{type(error).__name__}: {error}", device=device)
+    except ConnectionError:  # the driver is gone: nobody is left to tell
+        raise
+    except Exception as error:
+        # torch's CPU allocator reports an exhausted memory as a plain RuntimeError.
+        status: Literal["oom", "error"] = (
+            "oom" if "can't allocate memory" in str(error) else "error"
+        )
+        return Outcome(status, traceback.format_exc(), device=device)
+
+
+def _forget_peak_memory() -> None:
+    """Neither the driver's peak, which a new process inherits, nor an earlier cell's is this cell's."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory_mib() -> float | None:
+    """Most resident memory of this process since `_forget_peak_memory`, None where the system is not Linux.
+
+    What the process kept from earlier cells (data sets, memory of the allocator) counts.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    peak = re.search(r"VmHWM:\s*(\d+) kB", status)
+    return int(peak[1]) / 1024 if peak else None
+
+
+def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], object]) -> Outcome:
+    tune_allocator()
+    _forget_peak_memory()
+    protocol, levels = cell.protocol, cell.variant.levels
+    training, validation = training_images(protocol.train_size), evaluation_images("val")
+    initial_seed, shuffle_seed = cell_seeds(cell.seed)
+    net = build(
+        str(levels["architecture"]),
+        str(levels["coordinates"]),
+        str(levels["pooling"]),
+        int(levels["width"]),
+        seed=initial_seed,
+    ).to(device=device, dtype=DTYPE)
+    engine, message = engine_for(net, training.pixels, protocol.engine, DTYPE, device)
+    if engine == "dense":
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    run = train(
+        net,
+        _source("train", range(len(training)), engine, device),
+        _params(training, device),
+        _source("val", range(len(validation)), engine, device),
+        _params(validation, device),
+        protocol,
+        shuffle=torch.Generator().manual_seed(shuffle_seed),
+        on_epoch=on_epoch,
+    )
+    status, predictions = run.status, {}
+    if status == "ok":
+        for split in cell.splits:
+            predictions[split] = _predict_split(net, split, engine, device)
+        if not all(np.isfinite(p).all() for p in predictions.values()):
+            status, message, predictions = "diverged", "predictions are not finite", {}
+    else:
+        message = f"loss is not finite in epoch {len(run.train_loss)}"
+    return Outcome(
+        status,
+        message,
+        parameters=sum(p.numel() for p in net.parameters()),
+        steps=run.steps,
+        seconds=run.seconds,
+        peak_memory_mib=_peak_memory_mib(),
+        engine=engine,
+        device=str(device),
+        threads=torch.get_num_threads(),
+        train_loss=run.train_loss,
+        val_mse=run.val_mse,
+        predictions=predictions,
+    )

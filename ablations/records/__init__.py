@@ -1,0 +1,1 @@
+"""What was trained and with what outcome: the database, the arrays that are read from it, tidy exports."""

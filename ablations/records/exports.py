@@ -1,0 +1,183 @@
+"""Tidy files of a study's results: what is shared, committed, and read by other tools. Both ways, without loss.
+
+Parquet for predictions and images, CSV for cells and curves, JSON for provenance; the study's own file beside them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ablations.records.results import Results, SplitResults, VariantResults
+from ablations.study.study import Study
+
+STUDY_FILE = "study.toml"
+CELLS_FILE = "cells.csv"
+CURVES_FILE = "curves.csv"
+PREDICTIONS_FILE = "predictions.parquet"
+IMAGES_FILE = "images.parquet"
+PROVENANCE_FILE = "provenance.json"
+# Predictions are float32 values in float64 columns: byte by byte, their empty halves vanish.
+PARQUET: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": ["split", "kind", "estimator", "seed"],
+    "column_encoding": {
+        "image": "DELTA_BINARY_PACKED",
+        "slope": "BYTE_STREAM_SPLIT",
+        "intercept": "BYTE_STREAM_SPLIT",
+    },
+}
+
+
+def write(results: Results, study: Study, directory: Path) -> list[Path]:
+    """Write all exports into a directory and say which files they are."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = [
+        directory / name
+        for name in (
+            STUDY_FILE,
+            CELLS_FILE,
+            CURVES_FILE,
+            PREDICTIONS_FILE,
+            IMAGES_FILE,
+            PROVENANCE_FILE,
+        )
+    ]
+    paths[0].write_text(study.text, encoding="utf-8")
+    results.cells.to_csv(paths[1], index=False)
+    results.curves.to_csv(paths[2], index=False)
+    predictions_frame(results).to_parquet(paths[3], index=False, **PARQUET)
+    images_frame(results).to_parquet(paths[4], index=False, compression="zstd")
+    paths[5].write_text(json.dumps(results.provenance, indent=2) + "\n", encoding="utf-8")
+    return paths
+
+
+def predictions_frame(results: Results) -> pd.DataFrame:
+    """A row an estimator, seed and image: `split, kind, estimator, seed, image, slope, intercept`.
+
+    `kind` is `variant` or `yardstick`; yardsticks have no seed; cells that failed have no rows.
+    """
+    frames = []
+    for split in results.splits.values():
+        for variant in split.variants:
+            for seed, ok, predictions in zip(
+                variant.seeds, variant.ok, variant.predictions, strict=True
+            ):
+                if ok:
+                    frames.append(
+                        _rows(split.name, "variant", variant.name, int(seed), predictions)
+                    )
+        for name, predictions in split.yardsticks.items():
+            frames.append(_rows(split.name, "yardstick", name, None, predictions))
+    frame = pd.concat(frames, ignore_index=True)
+    return frame.astype({"split": "category", "kind": "category", "estimator": "category"})
+
+
+def images_frame(results: Results) -> pd.DataFrame:
+    """A row an image: `split, image, slope, intercept`, the true line."""
+    frames = [
+        pd.DataFrame(
+            {
+                "split": split.name,
+                "image": np.arange(len(split.params), dtype=np.int32),
+                "slope": split.params[:, 0],
+                "intercept": split.params[:, 1],
+            }
+        )
+        for split in results.splits.values()
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def read(study: Study, directory: Path) -> Results:
+    """The results that `write` wrote. Raises OSError if a file is missing."""
+    cells = pd.read_csv(directory / CELLS_FILE, keep_default_na=False, na_values=[""])
+    predictions = pd.read_parquet(directory / PREDICTIONS_FILE)
+    images = pd.read_parquet(directory / IMAGES_FILE)
+    # An empty message is a text like any other, but CSV cannot tell it from a missing one.
+    cells["message"] = cells["message"].fillna("")
+    provenance: Mapping[str, Any] = json.loads(
+        (directory / PROVENANCE_FILE).read_text(encoding="utf-8")
+    )
+    splits = {
+        split: _split_results(
+            study,
+            split,
+            cells,
+            predictions[predictions["split"] == split],
+            images[images["split"] == split],
+        )
+        for split in study.splits
+    }
+    return Results(
+        study=study.name,
+        title=study.title,
+        factors=study.factors,
+        protocol=asdict(study.protocol),
+        cells=cells,
+        curves=pd.read_csv(directory / CURVES_FILE),
+        splits=splits,
+        provenance=provenance,
+        published={v.name: v.published for v in study.variants if v.published is not None},
+        against=study.against,
+        margin=study.margin,
+    )
+
+
+def _rows(
+    split: str,
+    kind: str,
+    estimator: str,
+    seed: int | None,
+    predictions: npt.NDArray[np.floating[Any]],
+) -> pd.DataFrame:
+    size = len(predictions)
+    return pd.DataFrame(
+        {
+            "split": split,
+            "kind": kind,
+            "estimator": estimator,
+            "seed": pd.array([pd.NA if seed is None else seed] * size, dtype="Int64"),
+            "image": np.arange(size, dtype=np.int32),
+            "slope": predictions[:, 0].astype(np.float64),
+            "intercept": predictions[:, 1].astype(np.float64),
+        }
+    )
+
+
+def _split_results(
+    study: Study, split: str, cells: pd.DataFrame, predictions: pd.DataFrame, images: pd.DataFrame
+) -> SplitResults:
+    params = images.sort_values("image")[["slope", "intercept"]].to_numpy(np.float32)
+    arrays: dict[tuple[str, str, int | None], npt.NDArray[np.float64]] = {}
+    columns = ["kind", "estimator", "seed"]
+    for group, rows in predictions.groupby(columns, dropna=False, observed=True):
+        kind, estimator, seed = cast(tuple[str, str, Any], group)
+        lines = rows.sort_values("image")[["slope", "intercept"]].to_numpy(np.float64)
+        arrays[kind, estimator, None if pd.isna(seed) else int(seed)] = lines
+    variants = []
+    for variant in study.variants:
+        own = cells[cells["variant"] == variant.name].sort_values("seed")
+        if own.empty:
+            continue
+        failed = np.full(params.shape, np.nan)
+        seeds = [int(seed) for seed in own["seed"]]
+        stacked = np.stack([arrays.get(("variant", variant.name, seed), failed) for seed in seeds])
+        variants.append(
+            VariantResults(
+                variant.name,
+                dict(variant.levels),
+                np.array(seeds, dtype=np.int64),
+                tuple(own["status"]),
+                stacked.astype(np.float32),
+            )
+        )
+    yardsticks = {name: arrays["yardstick", name, None] for name in study.yardsticks}
+    return SplitResults(split, params, tuple(variants), yardsticks)

@@ -1,0 +1,64 @@
+"""Everything that is written at the end of a run: exports, comparison tables, figures, summary and report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablations.comparison.study_comparison import StudyComparison, compare_study
+from ablations.execution.cells import evaluation_images
+from ablations.records import exports
+from ablations.records.results import Results
+from ablations.report.page import write_report
+from ablations.report.plots import write_figures
+from ablations.study.study import Study
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What was written, and the comparisons that the run prints."""
+
+    comparisons: dict[str, StudyComparison]  # evaluation split -> comparison
+    paths: list[Path]
+
+
+def compare_all(results: Results) -> dict[str, StudyComparison]:
+    """The study's own comparison on every evaluation split."""
+    return {
+        split: compare_study(results, split=split, against=results.against, margin=results.margin)
+        for split in results.splits
+    }
+
+
+def summary_markdown(
+    results: Results, comparisons: dict[str, StudyComparison], command: str
+) -> str:
+    """The summary as a page: the command that made it, and a table, sentences and the methods a split."""
+    parts = [f"# {results.study}: {results.title}", f"Made by `{command}`."]
+    for split, comparison in comparisons.items():
+        shown = results.splits[split]
+        parts += [
+            f"## {split} ({len(shown.params):,} images)",
+            comparison.to_text("markdown"),
+            "\n".join(f"- {comparison.sentence(variant.name)}" for variant in shown.variants),
+            comparison.methods,
+        ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def write_outputs(results: Results, study: Study, directory: Path, command: str) -> Outputs:
+    """Write all outputs of a study; those of an earlier run are replaced."""
+    comparisons = compare_all(results)
+    paths = exports.write(results, study, directory)
+    for split, comparison in comparisons.items():
+        paths.append(directory / f"compare_{split}.csv")
+        paths[-1].write_text(comparison.to_text("csv"), encoding="utf-8")
+    paths.append(directory / "summary.md")
+    paths[-1].write_text(summary_markdown(results, comparisons, command), encoding="utf-8")
+    figures = directory / "figures"
+    paths += write_figures(
+        results, figures, {study.splits[0]: evaluation_images(study.splits[0]).pixels}
+    )
+    paths.append(directory / "report.html")
+    write_report(results, comparisons, figures, paths[-1], command=command)
+    return Outputs(comparisons, paths)

@@ -1,0 +1,57 @@
+"""Figures of a study, each a function from `Results` to a matplotlib Figure, and `write_figures` for all of them.
+
+Figures show what `ablations.statistics` computed; nothing here estimates, trains or reads files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ablations.records.results import Results
+from ablations.report.plots.curves import plot_learning_curves
+from ablations.report.plots.gallery import plot_gallery
+from ablations.report.plots.mse import plot_mse, plot_slope_intercept
+from ablations.report.plots.style import save
+
+__all__ = [
+    "figure_names",
+    "plot_gallery",
+    "plot_learning_curves",
+    "plot_mse",
+    "plot_slope_intercept",
+    "write_figures",
+]
+
+
+def figure_names(results: Results) -> list[str]:
+    """File names, without suffix, of the figures that a study may have, in the order they are read in."""
+    of_splits = [
+        f"{figure}_{split}"
+        for split in results.splits
+        for figure in ("mse", "slope_intercept", "gallery")
+    ]
+    return [*of_splits, "learning_curves"]
+
+
+def write_figures(
+    results: Results, directory: Path, pixels: Mapping[str, npt.NDArray[np.bool_]] | None = None
+) -> list[Path]:
+    """Write every figure as PNG and SVG into `directory` (made where it is missing) and return the paths.
+
+    `mse_SPLIT`, `slope_intercept_SPLIT` for every evaluation split, `gallery_SPLIT` for every split whose images
+    `(M, dim, dim)` are in `pixels`, and `learning_curves`. The same results give the same bytes.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for split in results.splits:
+        paths += save(plot_mse(results, split), directory / f"mse_{split}")
+        paths += save(plot_slope_intercept(results, split), directory / f"slope_intercept_{split}")
+        if pixels is not None and split in pixels:
+            gallery = plot_gallery(results, split, pixels[split])
+            paths += save(gallery, directory / f"gallery_{split}")
+    paths += save(plot_learning_curves(results), directory / "learning_curves")
+    return paths

@@ -1,0 +1,168 @@
+"""Learning curves: train loss and val MSE by epoch, a thin line a seed and their median, a panel a variant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from ablations.records.results import FloatArray, Results
+from ablations.report.plots.style import (
+    BLUE,
+    FAILED,
+    INK,
+    ORANGE,
+    SMALL,
+    THEME,
+    log_axis,
+    page,
+    wrap,
+)
+
+COLUMNS = 4
+PANEL_HEIGHT = 1.45  # inches
+GAP = 0.18  # inches between panels
+LEFT = 0.6  # inches for the labels of the loss axis
+FOOTER = 0.5  # inches for the labels of the epoch axis
+ROOM = 10.0  # a failed cell is drawn up to so many times the largest loss of the cells that are ok
+# More points than this, over all panels, make the thin lines a bitmap in SVG: the file would take megabytes.
+VECTOR_POINTS = 20_000
+LOSSES: dict[str, tuple[str, str, Any]] = {  # label, colour, line style
+    "train_loss": ("train loss", ORANGE, (0, (4, 1.2))),
+    "val_mse": ("val MSE", BLUE, "-"),
+}
+
+
+def plot_learning_curves(results: Results) -> Figure:
+    """Train loss and val MSE by epoch of every cell, on shared log axes.
+
+    The median is over all seeds of the variant: a seed that ended early counts as infinitely bad from there on,
+    so that a variant's curve never improves by losing seeds. Where half of them are lost there is no median.
+    """
+    curves, cells = results.curves, results.cells
+    names = list(dict.fromkeys(cells["variant"]))
+    columns = min(COLUMNS, max(len(names), 1))
+    width = 2.35 if columns > 2 else 3.2
+    titles = [wrap(f"{name}   {_n_ok(cells, name)}", width, SMALL) for name in names]
+    lines = max((title.count("\n") + 1 for title in titles), default=1)
+    title_height = lines * SMALL * 1.3 / 72
+    step = title_height + PANEL_HEIGHT + GAP
+    rows = -(-len(names) // columns)
+    epochs = int(curves["epoch"].max()) if len(curves) else 1
+    limits = _limits(cells, curves)
+    with mpl.rc_context(THEME):
+        canvas = page(
+            LEFT + columns * width + (columns - 1) * GAP,
+            rows * step - GAP + FOOTER,
+            title=f"{results.title}: learning curves",
+            note="Both losses are the mean of the squared errors of slope (no unit) and intercept (pixels²). Thin: one "
+            "seed. Thick: the median over all seeds, one that ended early counting as infinitely bad from there on. "
+            "Beside a variant: seeds ok of all. The train loss is a mean over the epoch, while the net changes.",
+            legend=_legend(cells),
+        )
+        for i, (name, title) in enumerate(zip(names, titles, strict=True)):
+            row, column = divmod(i, columns)
+            left, top = column * (width + GAP), row * step + title_height
+            axes = canvas.axes(LEFT + left, top, width, PANEL_HEIGHT)
+            log_axis(axes, "y", *limits)
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.set_xlim(1 - min(0.5, 0.02 * epochs), epochs + max(0.2, 0.02 * epochs))
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+            axes.set_xlabel("epoch")
+            axes.set_ylabel("loss (log scale)")
+            own = curves["variant"] == name
+            _draw(axes, curves[own], cells[cells["variant"] == name], len(curves) > VECTOR_POINTS)
+            axes.set_title(title, size=SMALL, loc="left", y=1, pad=3, linespacing=1.1)
+            axes.tick_params(labelsize=SMALL, labelbottom=i + columns >= len(names))
+            axes.tick_params(axis="y", labelleft=column == 0)
+            axes.xaxis.label.set_visible(i + columns >= len(names))
+            axes.yaxis.label.set_visible(column == 0)
+        return canvas.figure
+
+
+def median_curve(curves: pd.DataFrame, seeds: int, loss: str) -> pd.Series[float]:
+    """Median of a variant's `loss` over its `seeds` seeds, by epoch; NaN where it is not finite.
+
+    A seed without a finite loss at an epoch counts as infinitely bad there.
+    """
+    table = curves.pivot(index="epoch", columns="seed", values=loss)
+    values = np.full((len(table), seeds), np.inf)
+    losses = table.to_numpy(float)
+    values[:, : losses.shape[1]] = np.where(np.isfinite(losses), losses, np.inf)
+    median = np.median(values, axis=1)
+    return pd.Series(np.where(np.isfinite(median), median, np.nan), index=table.index)
+
+
+def _draw(axes: Axes, curves: pd.DataFrame, cells: pd.DataFrame, bitmap: bool) -> None:
+    top = axes.get_ylim()[1] / 1.3
+    marker = "o" if curves["epoch"].nunique() == 1 else None
+    for loss, (_, colour, style) in LOSSES.items():
+        finite = curves[np.isfinite(curves[loss])]
+        if finite.empty:
+            continue
+        sns.lineplot(
+            x=finite["epoch"],
+            y=finite[loss].clip(upper=top),
+            units=finite["seed"],
+            estimator=None,
+            ax=axes,
+            color=colour,
+            linewidth=0.6,
+            alpha=0.45,
+            marker=marker,
+            legend=False,
+            rasterized=bitmap,
+        )
+        median = median_curve(curves, len(cells), loss).clip(upper=top)
+        axes.plot(median, color=colour, linestyle=style, linewidth=1.7, marker=marker, markersize=3)
+    for seed in cells.loc[cells["status"] != "ok", "seed"]:
+        # The last that was seen of the cell: its val MSE, or the train loss where no val MSE is finite.
+        for loss in ("val_mse", "train_loss"):
+            seen = curves[(curves["seed"] == seed) & np.isfinite(curves[loss])]
+            if len(seen):
+                last = seen.loc[seen["epoch"].idxmax()]
+                at = last["epoch"], min(last[loss], top)
+                axes.plot(*at, **FAILED, linestyle="", clip_on=False, zorder=5)
+                break
+
+
+def _n_ok(cells: pd.DataFrame, name: str) -> str:
+    status = cells.loc[cells["variant"] == name, "status"]
+    return f"{int((status == 'ok').sum())}/{len(status)}"
+
+
+def _limits(cells: pd.DataFrame, curves: pd.DataFrame) -> tuple[float, float]:
+    """Limits over the cells that are ok; a failed cell may reach `ROOM` times higher."""
+    cell = ["variant", "seed"]
+    ok = curves.merge(cells.loc[cells["status"] == "ok", cell], on=cell)
+    drawn, base = (_positive(table) for table in (curves, ok))
+    if not len(drawn):
+        return 0.1, 10.0
+    base = base if len(base) else drawn
+    high = min(drawn.max(), ROOM * base.max())
+    return float(min(base.min(), high)) / 1.3, float(high) * 1.5
+
+
+def _positive(curves: pd.DataFrame) -> FloatArray:
+    values: FloatArray = curves[list(LOSSES)].to_numpy(np.float64).ravel()
+    return values[np.isfinite(values) & (values > 0)]
+
+
+def _legend(cells: pd.DataFrame) -> list[Line2D]:
+    entries = [
+        Line2D([], [], label=label, color=colour, linestyle=style, linewidth=1.7)
+        for label, colour, style in LOSSES.values()
+    ]
+    entries.append(Line2D([], [], label="one seed", color=INK, linewidth=0.6, alpha=0.6))
+    failed = cells.loc[cells["status"] != "ok", "status"]
+    if len(failed):
+        label = f"end of a failed seed ({', '.join(sorted(set(failed)))})"
+        entries.append(Line2D([], [], label=label, linestyle="", **FAILED))
+    return entries

@@ -1,0 +1,212 @@
+"""What the figures share: theme, colours that colour-blind readers can tell apart, layout in inches, and saving.
+
+Nothing here knows about results; the figures are in the modules beside this one.
+"""
+
+from __future__ import annotations
+
+import functools
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+# In a page these change with the reader's light or dark mode (`ablations.report.page`): use no colour besides them.
+INK, MUTED, TRACK, GRID, BAND, PAPER = (
+    "#1f2328",
+    "#5b6470",
+    "#b8bfc8",
+    "#dde1e6",
+    "#f3f5f7",
+    "#ffffff",
+)
+BLUE, ORANGE, GREEN, VERMILION, PURPLE = sns.color_palette("colorblind").as_hex()[:5]
+
+FONT = 8.5  # points
+SMALL = 7.5
+MARGIN = 0.15  # inches around the page
+LINE = 1.45  # line height in units of the font size
+NOTE = "note"  # the gid of the text under the body
+HINTING = 1.05  # at screen resolution glyphs are moved to whole pixels, and lines of text get so much wider
+LEGEND_HANDLE = 0.45  # inches a legend entry takes besides its text
+
+Style = dict[str, Any]  # keyword arguments of a matplotlib artist
+FAILED: Style = {"color": VERMILION, "marker": "x", "markersize": 6.5, "markeredgewidth": 1.8}
+
+THEME: Any = {
+    **sns.axes_style("whitegrid"),
+    **sns.plotting_context("paper"),
+    "font.family": ["DejaVu Sans"],  # shipped with matplotlib: the same picture on every machine
+    "font.size": FONT,
+    "axes.labelsize": FONT,
+    "axes.titlesize": FONT,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": FONT,
+    "legend.fontsize": FONT,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.6,
+    "axes.labelcolor": INK,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": PAPER,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.bottom": True,
+    "xtick.major.size": 3,
+    "xtick.minor.size": 1.5,
+    "xtick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.major.width": 0.6,
+    "ytick.minor.width": 0.4,
+    "axes.axisbelow": True,
+    "svg.fonttype": "path",  # glyphs as outlines: labels fit on machines that lack the font
+    "svg.hashsalt": "ablations",  # the same ids in every run
+}
+
+
+@functools.lru_cache(maxsize=4096)
+def text_inches(text: str, size: float = FONT, weight: str = "normal") -> float:
+    """Width of a line of text in inches, at any resolution at most."""
+    font = FontProperties(family="DejaVu Sans", weight=weight, size=size)
+    canvas: Any = FigureCanvasAgg(Figure(figsize=(0.1, 0.1), dpi=720))
+    width = canvas.get_renderer().get_text_width_height_descent(text, font, ismath=False)[0]
+    return HINTING * float(width) / 720
+
+
+def wrap(text: str, inches: float, size: float = FONT, weight: str = "normal") -> str:
+    """`text` broken into lines that are no wider than `inches`."""
+    characters = len(text)
+    while characters > 8:
+        lines = textwrap.wrap(text, characters)
+        widest = max(text_inches(line, size, weight) for line in lines)
+        if widest <= inches:
+            return "\n".join(lines)
+        characters = min(characters - 1, int(characters * inches / widest) + 2)
+    return text
+
+
+@dataclass(frozen=True)
+class Page:
+    """A figure with a heading above its body of axes and a note below, all placed in inches."""
+
+    figure: Figure
+    left: float  # of the body, inches from the figure's left edge
+    top: float  # of the body, inches from the figure's top edge
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """New axes, `left` and `top` counted from the body's corner, all in inches."""
+        total_width, total_height = self.figure.get_size_inches()
+        bottom = total_height - self.top - top - height
+        return self.figure.add_axes(
+            (
+                (self.left + left) / total_width,
+                bottom / total_height,
+                width / total_width,
+                height / total_height,
+            )
+        )
+
+
+def page(
+    width: float, height: float, *, title: str, note: str, legend: Sequence[Line2D] = ()
+) -> Page:
+    """An empty page for a body of `width` x `height` inches; the figure is sized around it."""
+    title_size = FONT * 1.25
+    inner = max(width, 5.0)
+    title, note = wrap(title, inner, title_size, "bold"), wrap(note, inner, SMALL)
+    rows = _legend_rows(legend, inner)
+    title_height = (title.count("\n") + 1) * title_size * LINE / 72
+    legend_height = len(rows) * (FONT + 5) / 72 + 0.08 if rows else 0.0
+    note_height = (note.count("\n") + 1) * SMALL * LINE / 72
+    top = MARGIN + title_height + legend_height
+    total = np.array([inner + 2 * MARGIN, top + height + note_height + MARGIN])
+    figure = Figure(figsize=(total[0], total[1]), dpi=120)
+    FigureCanvasAgg(figure)
+
+    def place(y: float) -> tuple[float, float]:
+        return MARGIN / total[0], 1 - y / total[1]
+
+    x, y = place(MARGIN)
+    figure.suptitle(title, x=x, y=y, ha="left", va="top", size=title_size, weight="bold")
+    for i, row in enumerate(rows):
+        at = place(MARGIN + title_height + i * (FONT + 5) / 72)
+        box = figure.legend(
+            handles=row,
+            loc="upper left",
+            bbox_to_anchor=at,
+            ncols=len(row),
+            frameon=False,
+            borderpad=0,
+            borderaxespad=0,
+            handlelength=1.8,
+            handletextpad=0.5,
+            columnspacing=1.2,
+        )
+        figure.add_artist(box)
+    x, y = place(top + height)
+    figure.text(x, y, note, va="top", size=SMALL, color=MUTED, linespacing=LINE * 0.9, gid=NOTE)
+    return Page(figure, MARGIN, top)
+
+
+def _legend_rows(handles: Sequence[Line2D], width: float) -> list[list[Line2D]]:
+    rows: list[list[Line2D]] = []
+    used = width
+    for handle in handles:
+        needs = text_inches(str(handle.get_label())) + LEGEND_HANDLE
+        if used + needs > width:
+            rows.append([])
+            used = 0.0
+        rows[-1].append(handle)
+        used += needs
+    return rows
+
+
+def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
+    """A log axis from `low` to `high` with plain numbers as labels, more of them where it is short."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if which == "x":
+        axes.set_xscale("log")
+        axes.set_xlim(low, high)
+    else:
+        axes.set_yscale("log")
+        axes.set_ylim(low, high)
+    decades = np.log10(high / low)
+    subs = (1.0,) if decades > 2.5 else (1.0, 2.0, 5.0) if decades > 0.8 else tuple(range(1, 10))
+    axis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    axis.set_minor_locator(LogLocator(subs=tuple(range(1, 10)), numticks=200))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def number(value: float) -> str:
+    """Three significant digits as they are read best: `0.0788`, `16.6`, `1240`, `9.99e+07`."""
+    if value == 0 or 1e-4 <= abs(value) < 999.5:
+        return f"{value:#.3g}".removesuffix(".")
+    return f"{value:.0f}" if 999.5 <= abs(value) < 1e5 else f"{value:.2e}"
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write `stem.png` and `stem.svg`, the same bytes for the same figure; both carry its title and note as text."""
+    notes = [text.get_text() for text in figure.texts if text.get_gid() == NOTE]
+    title = " ".join(figure.get_suptitle().split())
+    text = {"Title": title, "Description": " ".join(" ".join(notes).split())}
+    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
+    with mpl.rc_context(THEME):
+        figure.savefig(paths[0], dpi=150, metadata=text)
+        figure.savefig(paths[1], metadata={**text, "Date": None})
+    return paths

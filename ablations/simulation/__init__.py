@@ -1,0 +1,1 @@
+"""Proofs by simulation of what `ablations.statistics` claims: coverage, error rates, power."""

@@ -1,0 +1,247 @@
+"""Does the inference keep its promises? Coverage, error rates and power on data whose truth is known.
+
+`python -m ablations.simulation.simulate` runs the whole study and writes `results/statistics/`. How the data
+are drawn is in `populations`; everything is judged through the package's public functions.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+
+from ablations.simulation.findings import Finding, finding, to_markdown
+from ablations.simulation.populations import Distribution, Setting, draw
+from ablations.statistics.bootstrap import crossed_bootstrap, interquartile_mean, median
+from ablations.statistics.comparison import compare_to_baseline, compare_variants
+from ablations.statistics.crossed import crossed_mean, t_quantile
+
+COVERAGE_BAND = (0.93, 0.97)
+TYPE_I_BAND = (0.03, 0.07)
+COMMAND = "python -m ablations.simulation.simulate"
+
+
+def covers(intervals: list[tuple[float, float, float]], truth: float) -> list[bool]:
+    """Whether each `(value, low, high)` holds the truth."""
+    return [low <= truth <= high for _, low, high in intervals]
+
+
+def coverage(
+    setting: Setting, replications: int, rng: np.random.Generator, confidence: float = 0.95
+) -> list[Finding]:
+    """Coverage of every kind of interval, and how far pooling all cells falls short.
+
+    The truths of the mean, the ratio and the difference are known; that of P(beats) is the average of its
+    estimates, which are unbiased.
+    """
+    names = ("mean (log)", "mean (linear)", "ratio", "difference", "variants: ratio", "P(beats)")
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
+    pooled = []
+    for _ in range(replications):
+        (first, second), baseline = draw(setting, rng, n_variants=2)
+        log, linear = (
+            crossed_mean(first, scale="log", confidence=confidence),
+            crossed_mean(first, scale="linear", confidence=confidence),
+        )
+        against = compare_to_baseline(first, baseline, confidence=confidence)
+        between = compare_variants(first, second, confidence=confidence)
+        found["mean (log)"].append((log.mean, log.low, log.high))
+        found["mean (linear)"].append((linear.mean, linear.low, linear.high))
+        for name, estimate in (
+            ("ratio", against.ratio),
+            ("difference", against.difference),
+            ("variants: ratio", between.ratio),
+            ("P(beats)", against.p_beats),
+        ):
+            found[name].append((estimate.value, estimate.low, estimate.high))
+        # every cell as if it were an independent observation
+        half_width = t_quantile(first.size - 1, confidence) * first.std(ddof=1) / first.size**0.5
+        pooled.append((first.mean(), first.mean() - half_width, first.mean() + half_width))
+    truths = {
+        "mean (log)": setting.ratio,
+        "mean (linear)": setting.ratio,
+        "ratio": setting.ratio,
+        "difference": setting.ratio - 1,
+        "variants: ratio": 1.0,
+        "P(beats)": float(np.mean([value for value, _, _ in found["P(beats)"]])),
+    }
+    # where hardly any seed beats the baseline the interval of P(beats) is Clopper-Pearson's: wide
+    promises = dict.fromkeys(names, COVERAGE_BAND) | {"P(beats)": (COVERAGE_BAND[0], 1.0)}
+    findings = [
+        finding("coverage", name, setting, covers(found[name], truths[name]), promise)
+        for name, promise in promises.items()
+    ]
+    naive = finding(
+        "negative control", "mean, cells pooled", setting, covers(pooled, setting.ratio)
+    )
+    return [*findings, naive]
+
+
+def type_i_error(setting: Setting, replications: int, rng: np.random.Generator) -> list[Finding]:
+    """How often a variant as good as the baseline is called different at 5%."""
+    null = replace(setting, ratio=1.0)
+    rejected: dict[str, list[bool]] = {"difference": [], "ratio": []}
+    for _ in range(replications):
+        (errors,), baseline = draw(null, rng)
+        comparison = compare_to_baseline(errors, baseline)
+        rejected["difference"].append(comparison.p_difference < 0.05)
+        rejected["ratio"].append(comparison.p_ratio < 0.05)
+    return [
+        finding("type I error", name, null, outcomes, TYPE_I_BAND)
+        for name, outcomes in rejected.items()
+    ]
+
+
+def family_wise_error(
+    setting: Setting, replications: int, rng: np.random.Generator, n_variants: int = 8
+) -> list[Finding]:
+    """How often Holm's family of variants, all as good as the baseline, holds any rejection at 5%."""
+    null = replace(setting, ratio=1.0)
+    rejected: dict[str, list[bool]] = {"difference": [], "ratio": []}
+    for _ in range(replications):
+        variants, baseline = draw(null, rng, n_variants=n_variants)
+        comparisons = [compare_to_baseline(errors, baseline) for errors in variants]
+        for name, p in (
+            ("difference", [comparison.p_difference for comparison in comparisons]),
+            ("ratio", [comparison.p_ratio for comparison in comparisons]),
+        ):
+            # Holm's smallest adjusted p; without any rejection there the procedure ends
+            rejected[name].append(min(p) * n_variants < 0.05)
+    return [
+        finding(
+            "family-wise error", f"{name}, {n_variants} variants, Holm", null, outcomes, (0, 0.07)
+        )
+        for name, outcomes in rejected.items()
+    ]
+
+
+def size_at_margin(setting: Setting, replications: int, rng: np.random.Generator) -> list[Finding]:
+    """How often a variant exactly at the margin is called equivalent (5%) or non-inferior (2.5%)."""
+    boundary = replace(setting, ratio=1.25)
+    equivalent, non_inferior = [], []
+    for _ in range(replications):
+        (errors,), baseline = draw(boundary, rng)
+        comparison = compare_to_baseline(errors, baseline, margin=boundary.ratio)
+        equivalent.append(comparison.equivalent)
+        non_inferior.append(comparison.non_inferior)
+    return [
+        finding("size", "equivalent at the margin", boundary, equivalent, (0, 0.07)),
+        finding("size", "non-inferior at the margin", boundary, non_inferior, (0, 0.045)),
+    ]
+
+
+def power(setting: Setting, replications: int, rng: np.random.Generator) -> list[Finding]:
+    """How often the ratio of the setting is found at 5%."""
+    found = []
+    for _ in range(replications):
+        (errors,), baseline = draw(setting, rng)
+        found.append(compare_to_baseline(errors, baseline).p_ratio < 0.05)
+    return [finding("power", "ratio", setting, found)]
+
+
+def bootstrap_coverage(
+    setting: Setting, replications: int, rng: np.random.Generator, n_boot: int = 400
+) -> list[Finding]:
+    """Coverage of the crossed bootstrap for median and interquartile mean.
+
+    The truth is the average estimate: the sampling bias of order 1/(K M) is far below the standard error.
+    The crossed bootstrap errs on the wide side, so only falling short breaks the promise.
+    """
+    findings = []
+    for name, statistic in (("median", median), ("interquartile mean", interquartile_mean)):
+        intervals = []
+        for _ in range(replications):
+            (errors,), _baseline = draw(setting, rng)
+            result = crossed_bootstrap({"": errors}, statistic, n_boot, rng)[""]
+            intervals.append((float(result.value), float(result.low), float(result.high)))
+        truth = float(np.mean([value for value, _, _ in intervals]))
+        promise = (COVERAGE_BAND[0], 1.0)
+        findings.append(
+            finding("coverage", f"{name} (bootstrap)", setting, covers(intervals, truth), promise)
+        )
+    return findings
+
+
+Study = Callable[[Setting, int, np.random.Generator], list[Finding]]
+
+
+def settings() -> Iterator[tuple[Study, Setting, float]]:
+    """The whole study: what to run, on which data, with which share of the replications."""
+    heavy: Distribution = "log-normal x chi-square"
+    seed_sds: dict[Distribution, float] = {
+        "gaussian": 0.02,
+        heavy: 0.3,
+        "very heavy": 0.3,
+        "lab, least squares": 0.3,
+        "lab, floor": 0.3,
+    }
+    sizes = {"gaussian": (500, 2000), heavy: (500, 2000), "very heavy": (500, 2000)}
+    for distribution, seed_sd in seed_sds.items():
+        for n_images in sizes.get(distribution, (500, 5000, 50_000)):
+            share = 1.0 if n_images < 50_000 else 0.2  # they take ten times as long as all others
+            for n_seeds in (5, 10):
+                for sd in (0.0, seed_sd):
+                    setting = Setting(distribution, n_seeds, n_images, sd, ratio=2.0)
+                    yield coverage, setting, share
+                    if distribution != "lab, floor":  # nothing but itself is as good as the floor
+                        yield type_i_error, setting, share
+    for distribution in ("gaussian", heavy, "lab, least squares"):
+        for n_seeds in (5, 10):
+            setting = Setting(distribution, n_seeds, 2000, seed_sds[distribution], ratio=1.0)
+            yield family_wise_error, setting, 0.5
+            yield size_at_margin, setting, 1.0
+    for n_seeds in (3, 5, 10, 20):
+        yield power, Setting(heavy, n_seeds, 2000, 0.3, ratio=1.4), 0.5
+    for n_seeds in (5, 10):
+        yield bootstrap_coverage, Setting(heavy, n_seeds, 500, 0.3, ratio=1.0), 0.1
+
+
+def _run(job: tuple[Study, Setting, int, np.random.SeedSequence]) -> list[Finding]:
+    study, setting, replications, seed = job
+    return study(setting, replications, np.random.default_rng(seed))
+
+
+def simulate(replications: int, seed: int, workers: int) -> pd.DataFrame:
+    """Every finding of the whole study as a row; the same for any number of workers."""
+    planned = list(settings())
+    seeds = np.random.SeedSequence(seed).spawn(len(planned))
+    jobs = [
+        (study, setting, max(round(replications * share), 50), child)
+        for (study, setting, share), child in zip(planned, seeds, strict=True)
+    ]
+    with ProcessPoolExecutor(workers) as pool:
+        rows = [
+            {**asdict(row), "kept": row.kept} for result in pool.map(_run, jobs) for row in result
+        ]
+    return pd.DataFrame(rows)
+
+
+def main(
+    replications: Annotated[int, typer.Option(help="of each coverage and type I setting")] = 2000,
+    seed: Annotated[int, typer.Option(help="of all random numbers")] = 2026,
+    workers: Annotated[int, typer.Option(help="processes")] = os.cpu_count() or 1,
+    output: Annotated[Path, typer.Option(help="directory of the table")] = Path(
+        "results/statistics"
+    ),
+) -> None:
+    """Simulate coverage, error rates and power, and write simulation.csv and simulation.md."""
+    start = time.perf_counter()
+    table = simulate(replications, seed, workers)
+    command = f"{COMMAND} --replications {replications} --seed {seed}"
+    output.mkdir(parents=True, exist_ok=True)
+    table.to_csv(output / "simulation.csv", index=False, float_format="%.6g")
+    (output / "simulation.md").write_text(to_markdown(table, command), encoding="utf-8")
+    print(f"{len(table)} rows in {time.perf_counter() - start:.0f} s: {output}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,111 @@
+"""What a study is: a named grid plus a protocol, its variants and its cells, and the key of a cell.
+
+Reading study files is in `study_file`; nothing here trains, reads results or prints.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ablations.records.results import Level
+from ablations.study.problems import Problem
+from linefit.images import SPLITS
+from linefit.training import Protocol
+
+ENGINE_VERSION = 1  # raise it when a change of the code changes what a cell's numbers are
+NET_FACTORS = ("architecture", "coordinates", "pooling", "width")
+PROTOCOL_FACTORS = tuple(field.name for field in fields(Protocol))
+FACTORS = NET_FACTORS + PROTOCOL_FACTORS
+MOST_SEEDS = 10_000
+LARGEST_SEED = 2**32 - 1
+LEGAL_SEEDS = (
+    f"a number of seeds from 1 to {MOST_SEEDS} "
+    f"or a list of integers from 0 to {LARGEST_SEED} without repeats"
+)
+
+
+class StudyError(ValueError):
+    """A study that cannot be run; `problems` holds every reason."""
+
+    def __init__(self, source: str, problems: Iterable[Problem]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{source}: {problem}" for problem in self.problems))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One combination of levels, with everything resolved but the seed."""
+
+    name: str
+    levels: Mapping[str, Level]  # every factor of FACTORS
+    published: float | None = None  # test MSE of the one published report
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One variant with one seed: one training run."""
+
+    variant: Variant
+    seed: int
+    splits: tuple[str, ...]
+
+    @property
+    def protocol(self) -> Protocol:
+        return Protocol(**{name: self.variant.levels[name] for name in PROTOCOL_FACTORS})  # type: ignore[arg-type]
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """All that decides the cell's numbers, and nothing else: neither its name nor where it runs."""
+        evaluation = {name: asdict(SPLITS[name]) for name in sorted(self.splits)}
+        return {
+            **{name: self.variant.levels[name] for name in FACTORS},
+            "seed": self.seed,
+            "dtype": "float32",
+            "evaluation": evaluation,
+            "engine_version": ENGINE_VERSION,
+        }
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON of the configuration, 64 hexadecimal digits."""
+        text = json.dumps(
+            self.configuration, sort_keys=True, separators=(",", ":"), allow_nan=False
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Study:
+    """A named grid plus a protocol."""
+
+    name: str
+    title: str
+    variants: tuple[Variant, ...]
+    factors: tuple[str, ...]  # those that differ between variants
+    seeds: tuple[int, ...]
+    protocol: Protocol  # what variants share; a factor of the protocol overrides it
+    splits: tuple[str, ...]
+    yardsticks: tuple[str, ...]
+    against: str
+    margin: float
+    text: str  # the file as it was read
+
+    def cells(self, seeds: Iterable[int] | None = None) -> list[Cell]:
+        """Cells seed by seed, so that an interrupted run has compared every variant on some seeds."""
+        chosen = self.seeds if seeds is None else tuple(seeds)
+        return [Cell(v, seed, self.splits) for seed in chosen for v in self.variants]
+
+
+def read_seeds(value: object) -> tuple[int, ...] | None:
+    """`10` is seeds 0 to 9, a sequence is these very seeds; None for what is neither, see LEGAL_SEEDS."""
+    if type(value) is int:
+        return tuple(range(value)) if 1 <= value <= MOST_SEEDS else None
+    if not isinstance(value, (list, tuple, range)) or not 1 <= len(value) <= MOST_SEEDS:
+        return None
+    legal = all(type(seed) is int and 0 <= seed <= LARGEST_SEED for seed in value)
+    return tuple(value) if legal and len(set(value)) == len(value) else None

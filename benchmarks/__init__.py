@@ -1,0 +1,1 @@
+"""Speed, side by side: each module is a command, `python -m benchmarks.NAME`."""

@@ -1,0 +1,312 @@
+"""How long a training step takes: plain eager, the best dense step, delta maps; `python -m benchmarks.training_step`.
+
+All ways of training a net take turns in one process, one thread, float32; times are medians over all rounds.
+The net's accuracy is no concern here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from linefit.allocator import default_allocator, tune_allocator
+from linefit.architectures import HIDDEN, LineNet, build
+from linefit.deltamap import DeltaImages, FusedAdam
+from linefit.deltamap.sites import LIT, Kernel
+from linefit.images import LineImages, lab_split
+
+BATCH = 128
+KERNEL = Kernel((3, 3), (1, 1))
+TAPS = len(KERNEL.offsets)
+Step = Callable[[Tensor], Tensor]  # indices of a batch -> loss
+
+
+@dataclass(frozen=True)
+class Case:
+    """A net of `linefit.architectures`."""
+
+    architecture: str
+    coordinates: str
+    pooling: str
+    width: int
+
+    @property
+    def depth(self) -> int:
+        return int(self.architecture.removeprefix("conv"))
+
+    def net(self) -> LineNet:
+        return build(self.architecture, self.coordinates, self.pooling, self.width, seed=0)
+
+    def __str__(self) -> str:
+        return f"{self.architecture} {self.coordinates} {self.pooling} {self.width}"
+
+
+LAB = (("conv1", "none", "flatten"), ("conv2", "none", "max"), ("conv2", "cartesian", "max"))
+LAB_CASES = [Case(*net, 48) for net in LAB]
+CASES = [
+    *[Case(*net, width) for width in (8, 16, 48, 96) for net in LAB],
+    *[Case("conv4", coordinates, "max", 48) for coordinates in ("none", "cartesian")],
+]
+
+
+def dense_step(case: Case, data: LineImages, *, tuned: bool, channels_last: bool) -> Step:
+    """A step on dense tensors kept on the device; `tuned` has fused Adam and the tuned allocator."""
+    net = case.net()
+    images = torch.from_numpy(data.pixels).float()[:, None]
+    params = torch.from_numpy(data.params)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    net.to(memory_format=layout)  # type: ignore[call-overload]
+    optimiser = torch.optim.Adam(net.parameters(), fused=True if tuned else None)
+
+    def step(indices: Tensor) -> Tensor:
+        batch = images[indices].contiguous(memory_format=layout)
+        loss = F.mse_loss(net(batch), params[indices])
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        return loss.detach()
+
+    return step
+
+
+def delta_step(case: Case, data: LineImages, images: DeltaImages) -> Step:
+    """The same step on delta maps."""
+    net = case.net()
+    params = torch.from_numpy(data.params)
+    optimiser = FusedAdam(net.parameters())
+
+    def step(indices: Tensor) -> Tensor:
+        loss = F.mse_loss(net(images.batch(indices)), params[indices])
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        return loss.detach()
+
+    return step
+
+
+def dense_flop(case: Case, area: int = 1600) -> float:
+    """Floating point operations of a dense training step: forward, and twice that backward but to the pixels."""
+    channels = 1 + 2 * (case.coordinates != "none")
+    flop = 0.0
+    for layer in range(case.depth):
+        forward = 2 * BATCH * area * TAPS * channels * case.width
+        flop += forward * (2 if layer == 0 else 3)
+        channels = case.width
+    features = channels * area if case.pooling == "flatten" else channels
+    return flop + 3 * 2 * BATCH * HIDDEN * (features + 2)
+
+
+def delta_flop(case: Case, images: DeltaImages) -> float:
+    """The same for delta maps: rows that a convolution reads, the background, and arg-max patches."""
+    area = images.tables.height * images.tables.width
+    channels = 1 + 2 * (case.coordinates != "none")
+    footprint, flop = LIT, 0.0
+    for layer in range(case.depth):
+        rows = BATCH * len(images.tables.active(footprint).site) / len(images)
+        forward = 2 * (rows + area) * TAPS * channels * case.width
+        if layer == case.depth - 1 and case.pooling == "max":
+            flop += forward + 2 * 2 * BATCH * case.width * TAPS * channels
+        else:
+            flop += forward * (2 if layer == 0 else 3)
+        footprint, channels = KERNEL.dilate(footprint), case.width
+    rows = BATCH * len(images.tables.active(footprint).site) / len(images)
+    if case.pooling == "flatten":
+        return flop + 3 * 2 * HIDDEN * (channels * (rows + area) + BATCH * 2)
+    return flop + 3 * 2 * BATCH * HIDDEN * (channels + 2)
+
+
+def update_bytes(case: Case) -> int:
+    """Memory traffic that no sparsity spares: weights read forward, backward and by Adam, and its moments."""
+    parameters = sum(parameter.numel() for parameter in case.net().parameters())
+    return 4 * parameters * (2 + 6)
+
+
+def timed(function: Callable[[], object], repeats: int) -> list[float]:
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+@dataclass
+class MachineRates:
+    """The best rates seen so far; each round adds a look, so that a neighbour's load at one time does not decide."""
+
+    sgemm_gflops: float = 0.0  # of a 2048^3 float32 matrix product
+    copy_gbs: float = 0.0  # read plus written, copying 256 MB
+
+    def look(self) -> None:
+        a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+        source, target = torch.randn(2**26), torch.zeros(2**26)
+        product = min(timed(partial(torch.mm, a, b), 2))
+        copy = min(timed(partial(target.copy_, source), 2))
+        self.sgemm_gflops = max(self.sgemm_gflops, 2 * 2048**3 / product / 1e9)
+        self.copy_gbs = max(self.copy_gbs, 2 * 2**28 / copy / 1e9)
+
+
+def measure(
+    case: Case, data: LineImages, images: DeltaImages, rounds: int, rates: MachineRates
+) -> dict[str, Any]:
+    """One row of the table: median milliseconds of each way, ratios, arithmetic and its floor."""
+    plain_torch = DeltaImages(data.pixels, kernels="torch")
+    ways: dict[str, tuple[Callable[[], bool], Step, int]] = {
+        "plain": (default_allocator, dense_step(case, data, tuned=False, channels_last=False), 1),
+        "dense_nchw": (tune_allocator, dense_step(case, data, tuned=True, channels_last=False), 1),
+        "dense_nhwc": (tune_allocator, dense_step(case, data, tuned=True, channels_last=True), 1),
+        "delta_torch": (tune_allocator, delta_step(case, data, plain_torch), 2),
+        "delta": (tune_allocator, delta_step(case, data, images), 5),
+    }
+    order = torch.Generator().manual_seed(0)
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds + 1):
+        indices = torch.randperm(len(images), generator=order)[:BATCH]
+        rates.look()
+        for name, (allocator, step, repeats) in ways.items():
+            allocator()
+            # One step that does not count brings this way's data back into the caches after the others' turns.
+            took = timed(partial(step, indices), repeats + 1)[1:]
+            if turn:  # the first round compiles, allocates and builds tables
+                seconds[name] += took
+    ms = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
+    best = min(ms["dense_nchw"], ms["dense_nhwc"])
+    return {
+        **asdict(case),
+        **{f"{name}_ms": value for name, value in ms.items()},
+        **{f"{name}_iqr_ms": 1e3 * _iqr(times) for name, times in seconds.items()},
+        "steps": {name: len(times) for name, times in seconds.items()},
+        "best_dense_ms": best,
+        "plain_over_delta": ms["plain"] / ms["delta"],
+        "best_dense_over_delta": best / ms["delta"],
+        "dense_gflop": dense_flop(case) / 1e9,
+        "delta_gflop": delta_flop(case, images) / 1e9,
+        "update_gb": update_bytes(case) / 1e9,
+    }
+
+
+def with_fractions(row: dict[str, Any], rates: MachineRates) -> dict[str, Any]:
+    """How near a row comes to the machine's rates."""
+    floor = 1e3 * (row["delta_gflop"] / rates.sgemm_gflops + row["update_gb"] / rates.copy_gbs)
+    return {
+        **row,
+        "best_dense_of_sgemm": 1e3 * row["dense_gflop"] / row["best_dense_ms"] / rates.sgemm_gflops,
+        "delta_of_sgemm": 1e3 * row["delta_gflop"] / row["delta_ms"] / rates.sgemm_gflops,
+        "floor_ms": floor,
+        "floor_over_delta": floor / row["delta_ms"],
+    }
+
+
+def _iqr(values: list[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return upper - lower
+
+
+def provenance(module: str) -> dict[str, Any]:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["python", "-m", module, *sys.argv[1:]]),
+        "cpu": models[0] if models else platform.processor(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "batch": BATCH,
+        "dtype": "float32",
+    }
+
+
+COLUMNS = {
+    "net": "{architecture} {coordinates} {pooling}",
+    "width": "{width}",
+    "plain ms": "{plain_ms:.1f}",
+    "best dense ms": "{best_dense_ms:.1f}",
+    "delta, torch ms": "{delta_torch_ms:.1f}",
+    "delta ms": "{delta_ms:.2f}",
+    "plain/delta": "{plain_over_delta:.1f}x",
+    "dense/delta": "{best_dense_over_delta:.1f}x",
+    "GFLOP dense": "{dense_gflop:.2f}",
+    "delta": "{delta_gflop:.3f}",
+    "of sgemm: dense": "{best_dense_of_sgemm:.0%}",
+    "delta ": "{delta_of_sgemm:.0%}",
+    "floor ms": "{floor_ms:.2f}",
+    "of floor": "{floor_over_delta:.0%}",
+}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    lines = [list(COLUMNS), *[[form.format(**row) for form in COLUMNS.values()] for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    text = [
+        "| "
+        + " | ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    ]
+    text.insert(1, "|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|")
+    return "\n".join(text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training_step", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="the lab's three nets only, about a minute"
+    )
+    parser.add_argument(
+        "--rounds", type=int, help="turns of every way, per net (default 9; 5 with --quick)"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write all figures and their provenance"
+    )
+    options = parser.parse_args(arguments)
+    if options.rounds is not None and options.rounds < 1:
+        parser.error(f"--rounds {options.rounds} is not a positive number of turns")
+    torch.set_num_threads(1)
+    rounds = options.rounds or (5 if options.quick else 9)
+    data = lab_split("train")
+    images = DeltaImages(data.pixels)
+    rates = MachineRates()
+    rows = []
+    for case in LAB_CASES if options.quick else CASES:
+        rows.append(measure(case, data, images, rounds, rates))
+        print(f"{case}: {rows[-1]['best_dense_over_delta']:.1f}x", file=sys.stderr)
+    rows = [with_fractions(row, rates) for row in rows]
+    print(table(rows))
+    print(
+        f"\nMedians of {rounds} interleaved rounds, batch {BATCH}, float32, 1 thread."
+        f" sgemm {rates.sgemm_gflops:.0f} GFLOP/s, copy {rates.copy_gbs:.0f} GB/s."
+        " Floor: the delta arithmetic at the sgemm rate plus the parameters' traffic at the copy rate."
+    )
+    if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        report = {
+            "provenance": provenance("benchmarks.training_step"),
+            "rates": asdict(rates),
+            "rounds": rounds,
+            "cases": rows,
+        }
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What a person sees of a run: a bar where there is a screen, else a line a cell, failures always."""
+
+import fcntl
+import io
+import os
+import pty
+import struct
+import termios
+
+import numpy as np
+
+from ablations.execution.progress import ProgressReport
+from ablations.records.store import Outcome
+from ablations.study.reader import parse_study
+from tests.ablations.tiny import TEXT
+
+CELLS = parse_study(TEXT, name="tiny", source="tiny.toml").cells()[:2]
+END = "\N{END OF TRANSMISSION}end"
+OK = Outcome("ok", seconds=3.0, train_loss=np.array([2.0]), val_mse=np.array([1.5]))
+
+
+def report_to(stream):
+    """A run of two cells, one cached before; the second fails."""
+    seconds = {cell.key: 1.0 for cell in CELLS}
+    with ProgressReport(CELLS, 1, seconds, stream=stream) as report:
+        report.epoch(CELLS[0], 0)
+        report.epoch(CELLS[0], 1)
+        report.finished(CELLS[0], OK)
+        report.finished(CELLS[1], Outcome("oom", "traceback\nMemoryError: no"))
+
+
+def terminal_output(columns):
+    """What a terminal of so many columns is sent."""
+    driver, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with os.fdopen(side, "w") as stream:
+        report_to(stream)
+        stream.write(END)
+        stream.flush()
+        sent = ""
+        while END not in sent:  # a terminal hands on what it has so far
+            sent += os.read(driver, 65536).decode()
+    os.close(driver)
+    return sent.removesuffix(END)
+
+
+PLAIN = ["[1/2] conv1-none-max-w4 seed 0: val MSE 1.5, 3 s"]
+FAILURE = "conv1-cartesian-max-w4 seed 0: oom: MemoryError: no"
+
+
+def test_a_file_gets_a_line_a_cell():
+    stream = io.StringIO()
+    report_to(stream)
+    assert stream.getvalue().splitlines() == [*PLAIN, FAILURE]
+
+
+def test_a_terminal_gets_a_bar_and_failures():
+    sent = terminal_output(columns=100)
+    assert "1/2 cells, 1 failed, 1 cached" in sent
+    assert FAILURE in sent
+    assert PLAIN[0] not in sent
+
+
+def test_a_terminal_without_columns_gets_lines():
+    assert terminal_output(columns=0).splitlines() == [*PLAIN, FAILURE]
+
+
+def test_a_quiet_run_says_nothing():
+    stream = io.StringIO()
+    seconds = {cell.key: 1.0 for cell in CELLS}
+    with ProgressReport(CELLS, 0, seconds, quiet=True, stream=stream) as report:
+        report.finished(CELLS[1], Outcome("error", "why"))
+    assert stream.getvalue() == ""

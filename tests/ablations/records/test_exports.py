@@ -1,0 +1,126 @@
+"""What is exported can be read back, and says the same as the database."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ablations.records import exports
+from ablations.records.loading import load_results, merge_provenance, results_from_store
+from ablations.records.store import Outcome, Store, database_path
+from ablations.study.reader import parse_study
+from ablations.study.study import StudyError
+from tests.ablations.tiny import TEXT
+
+STUDY = parse_study(TEXT, name="tiny", source="tiny.toml")
+
+
+def outcome(seed):
+    rng = np.random.default_rng(seed)
+    return Outcome(
+        "ok",
+        parameters=300,
+        steps=6,
+        seconds=1.25,
+        engine="delta",
+        peak_memory_mib=512.5,
+        train_loss=rng.random(2),
+        val_mse=rng.random(2),
+        predictions={"test": rng.normal(size=(500, 2)).astype(np.float32)},
+    )
+
+
+@pytest.fixture
+def results_dir(tmp_path):
+    """A database with a diverged cell, a cell that is missing, and a message that CSV has to quote."""
+    with Store.write(database_path(tmp_path, "tiny")) as store:
+        for i, cell in enumerate(STUDY.cells()[:-1]):
+            store.put(cell, outcome(i), {"git_commit": "abc", "git_dirty": False})
+        diverged = Outcome(
+            "diverged",
+            'loss, "nan"\nin epoch 1',
+            train_loss=np.array([np.nan]),
+            val_mse=np.array([1.0]),
+        )
+        store.put(STUDY.cells()[1], diverged, {"git_commit": "def", "git_dirty": False})
+        results = results_from_store(STUDY, store)
+    exports.write(results, STUDY, tmp_path / "tiny")
+    return tmp_path
+
+
+def assert_same(one, other):
+    for name in (
+        "study",
+        "title",
+        "factors",
+        "protocol",
+        "published",
+        "against",
+        "margin",
+        "provenance",
+    ):
+        assert getattr(one, name) == getattr(other, name), name
+    pd.testing.assert_frame_equal(one.cells, other.cells, check_dtype=False)
+    pd.testing.assert_frame_equal(one.curves, other.curves, check_dtype=False)
+    assert one.splits.keys() == other.splits.keys()
+    for name, split in one.splits.items():
+        np.testing.assert_array_equal(split.params, other.splits[name].params)
+        for mine, theirs in zip(split.variants, other.splits[name].variants, strict=True):
+            assert (mine.name, mine.levels, mine.status) == (
+                theirs.name,
+                theirs.levels,
+                theirs.status,
+            )
+            np.testing.assert_array_equal(mine.seeds, theirs.seeds)
+            np.testing.assert_array_equal(mine.predictions, theirs.predictions)
+        assert split.yardsticks.keys() == other.splits[name].yardsticks.keys()
+        for yardstick, predictions in split.yardsticks.items():
+            np.testing.assert_array_equal(predictions, other.splits[name].yardsticks[yardstick])
+
+
+def test_exports_without_the_database_are_the_same_results(results_dir):
+    from_database = load_results("tiny", results_dir)
+    database_path(results_dir, "tiny").unlink()
+    assert_same(load_results("tiny", results_dir), from_database)
+
+
+def test_failed_cells_are_rows_of_nan_and_missing_cells_are_not_there(results_dir):
+    results = load_results("tiny", results_dir)
+    plain, coordinates = results.splits["test"].variants
+    assert plain.status == ("ok", "ok", "ok")
+    assert coordinates.status == ("diverged", "ok")
+    assert np.isnan(coordinates.predictions[0]).all()
+    assert np.isfinite(coordinates.predictions[1]).all()
+    frame = results.to_frame()
+    assert frame["mse"].isna().tolist() == [False] * 3 + [True, False]
+
+
+def test_the_tidy_rows_hold_what_the_arrays_hold(results_dir):
+    results = load_results("tiny", results_dir)
+    frame = pd.read_parquet(results_dir / "tiny" / exports.PREDICTIONS_FILE)
+    assert len(frame) == 500 * (4 + 3)
+    rows = frame[(frame["estimator"] == "conv1-none-max-w4") & (frame["seed"] == 2)].sort_values(
+        "image"
+    )
+    np.testing.assert_array_equal(
+        rows["slope"], results.splits["test"].variants[0].predictions[2, :, 0]
+    )
+    assert set(frame.loc[frame["kind"] == "yardstick", "estimator"]) == {
+        "constant",
+        "least_squares",
+        "posterior_mean",
+    }
+
+
+def test_provenances_that_differ_are_both_told(results_dir):
+    assert load_results("tiny", results_dir).provenance == {
+        "git_commit": ["abc", "def"],
+        "git_dirty": False,
+    }
+    assert merge_provenance([]) == {}
+
+
+def test_results_that_do_not_exist_are_told_with_the_command_that_makes_them(tmp_path):
+    with pytest.raises(StudyError, match=r"python -m ablations\.run quick"):
+        load_results("quick", tmp_path)
+    with pytest.raises(StudyError, match="did you mean 'lab5'"):
+        load_results("lab", tmp_path)

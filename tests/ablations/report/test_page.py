@@ -1,0 +1,222 @@
+"""The report is one valid page that says everything it was given, and depends on nothing outside it."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ablations.comparison.study_comparison import compare_study
+from ablations.report.page import facts, inline_figure, text_of, text_table, write_report
+from ablations.report.plots import figure_names, style, write_figures
+from linefit.images import lab_images
+from tests.ablations.synthetic import RANDOM_OFFSET, synthetic_results
+
+COMMAND = "python -m ablations.run synthetic --where 'width<48'"
+INLINE = {"code", "strong"}
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+FAILURES = {(1, 0): "diverged", (2, 1): "oom"}
+
+
+class Page(HTMLParser):
+    """Checks that elements nest, and collects what the tests ask about."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.words = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+        self.ids = [a["id"] for _, a in self.attributes if "id" in a]
+        self.text = " ".join("".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes.append((tag, dict(attrs)))
+        self.words.append("" if tag in INLINE else " ")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> in {self.open}"
+        self.words.append("" if tag in INLINE else " ")
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+
+def comparisons(results):
+    return {split: compare_study(results, split=split) for split in results.splits}
+
+
+@pytest.fixture(scope="module")
+def results():
+    return synthetic_results(3, 3, 60, epochs=3, failures=FAILURES, splits=("test", "test_large"))
+
+
+@pytest.fixture(scope="module")
+def figures(results, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("figures")
+    write_figures(results, directory, {"test": lab_images(60, random_offset=RANDOM_OFFSET).pixels})
+    return directory
+
+
+@pytest.fixture(scope="module")
+def html(results, figures, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "results" / "report.html"
+    assert write_report(results, comparisons(results), figures, path, command=COMMAND) == path
+    return path.read_text(encoding="utf-8")
+
+
+def test_it_is_a_well_formed_page_with_unique_ids(html):
+    page = Page(html)
+    assert html.startswith("<!DOCTYPE html>")
+    assert len(page.ids) == len(set(page.ids))
+    assert page.tags.count("h1") == page.tags.count("main") == 1
+    assert ("html", {"lang": "en"}) in page.attributes
+
+
+def test_nothing_is_loaded_from_outside(html):
+    page = Page(html)
+    assert not {"script", "link", "iframe", "img"} & set(page.tags)
+    for _, attributes in page.attributes:
+        for name in ("src", "href", "xlink:href"):
+            assert attributes.get(name, "#").startswith(("#", "data:"))
+    assert not re.search(r"@import|url\((?!#)", html)
+
+
+def test_every_reference_inside_it_leads_somewhere(html):
+    page = Page(html)
+    targets = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', html)
+    assert targets
+    assert {a or b for a, b in targets} <= set(page.ids)
+
+
+def test_it_says_everything_it_was_given(html, results):
+    text = Page(html).text
+    assert results.title in text
+    assert COMMAND in text
+    assert "torch 2.13.0, numpy 2.4.6" in text
+    assert all(key[:10] in text for key in results.cells["key"])
+    for comparison in comparisons(results).values():
+        for variant in comparison.estimators:
+            sentence = f"{comparison.sentence(variant)}."
+            assert (sentence in text) == comparison.estimators[variant].is_variant
+        assert comparison.methods.replace("`", "") in text
+
+
+def test_the_comparison_is_the_one_in_text_form(html, results):
+    """Every entry of the markdown table stands in a row of the page's table, in order."""
+    text = Page(html).text
+    for comparison in comparisons(results).values():
+        lines = [line for line in comparison.to_text("markdown").splitlines() if line[:1] == "|"]
+        assert len(lines) > 12
+        for line in lines:
+            assert "---" in line or " ".join(line.replace("|", " ").split()) in text
+
+
+def test_failed_cells_are_counted_and_listed_with_status_and_message(html):
+    text = Page(html).text
+    assert "7 of 9 cells ok, 2 failed" in text
+    failed = text[text.index("Cells that failed") : text.index("All cells")]
+    assert "diverged loss is not finite (step 12)" in failed
+    assert "oom" in failed
+    assert failed.count(" ok ") == 0
+
+
+def test_a_study_without_failures_says_so(tmp_path):
+    results = synthetic_results(1, 1, 60)
+    write_report(results, comparisons(results), tmp_path, tmp_path / "r.html", command=COMMAND)
+    text = Page((tmp_path / "r.html").read_text()).text
+    assert "1 variant, 1 seed each, 1 of 1 cells ok" in text
+    assert "No cell failed." in text
+    assert "No figures were written." in text
+
+
+def test_figures_stand_in_the_page_in_order_with_words_for_those_who_cannot_see_them(html, results):
+    page = Page(html)
+    shown = [i.removeprefix("figure-") for i in page.ids if i.startswith("figure-")]
+    assert shown == [name for name in figure_names(results) if name != "gallery_test_large"]
+    labels = [a["aria-label"] for tag, a in page.attributes if tag == "svg"]
+    assert len(labels) == len(shown)
+    assert all("Synthetic grid" in label and len(label) > 100 for label in labels)
+
+
+def test_no_colour_of_a_figure_is_fixed(html):
+    """All follow the page's light and dark mode, where every one of them is defined twice."""
+    sheet, _, body = html.partition("</style>")
+    assert not re.findall(r"(?:fill|stroke): *#[0-9a-f]{6}", body)
+    used = set(re.findall(r"var\((--[a-z]+)\)", html))
+    assert all(sheet.count(f"{name}: #") == 2 for name in used)
+
+
+def test_what_was_given_is_escaped(results, tmp_path):
+    evil = "<script>alert('&')</script>"
+    cells = results.cells.assign(message=evil)
+    page_path = tmp_path / "r.html"
+    evil_results = replace(results, title=evil, cells=cells)
+    write_report(evil_results, comparisons(results), tmp_path, page_path, command=evil)
+    page = Page(page_path.read_text())
+    assert "script" not in page.tags
+    assert page.text.count(evil) > len(cells)
+
+
+def test_a_title_with_markup_survives_in_a_figure(tmp_path):
+    style.save(style.page(3, 1, title='a < b & "c"', note="x > y").figure, tmp_path / "odd")
+    figure = inline_figure(tmp_path / "odd.svg")
+    (label,) = [a["aria-label"] for tag, a in Page(str(figure.svg)).attributes if tag == "svg"]
+    assert label == 'a < b & "c". x > y'
+
+
+def test_importance_is_shown_where_there_is_one(tmp_path):
+    for n_variants, captions in ((1, 0), (4, 1)):
+        results = synthetic_results(n_variants, 3, 60)
+        path = tmp_path / "r.html"
+        write_report(results, comparisons(results), tmp_path, path, command=COMMAND)
+        assert Page(path.read_text()).words.count("Factor importance on test") == captions
+
+
+def test_many_variants_are_folded_but_there(tmp_path):
+    results = synthetic_results(20, 1, 10, epochs=1)
+    path = tmp_path / "r.html"
+    write_report(results, comparisons(results), tmp_path, path, command=COMMAND)
+    page = Page(path.read_text())
+    assert page.text.count("x the MSE of least squares") == 20
+    assert "The other 12 variants" in page.text
+
+
+def test_the_same_results_give_the_same_page(results, figures, tmp_path):
+    pages = [
+        write_report(results, comparisons(results), figures, tmp_path / name, command=COMMAND)
+        for name in ("a.html", "b.html")
+    ]
+    assert pages[0].read_bytes() == pages[1].read_bytes()
+
+
+def test_entries_of_tables():
+    values = (None, np.nan, pd.NA, True, np.bool_(False), 28_658, 5, 0.07881, "x")
+    texts = ["–", "–", "–", "yes", "no", "28,658", "5", "0.0788", "x"]
+    assert [text_of(value) for value in values] == texts
+    assert (
+        facts({"torch": "2.13", "cores": [2, 16], "gpu": None}) == "torch 2.13, cores 2; 16, gpu –"
+    )
+
+
+def test_columns_of_numbers_are_told_from_columns_of_words():
+    columns = {
+        "estimator": ["conv1*", "huber"],
+        "n": ["5/5", ""],
+        "ratio": ["1.9 [1.6, 2.2]", "1,234"],
+        "p": ["<0.001", ""],
+        "share": ["3%", "–"],
+        "verdict": ["worse", ""],
+    }
+    table = text_table(pd.DataFrame(columns), "caption")
+    assert list(table.numeric) == [False, False, True, True, True, False]

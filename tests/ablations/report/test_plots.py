@@ -1,0 +1,362 @@
+"""Figures show the data that they are given, stay legible from one variant to sixty, and are the same in every run."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+
+from ablations.report.plots import (
+    figure_names,
+    plot_gallery,
+    plot_learning_curves,
+    plot_mse,
+    plot_slope_intercept,
+    write_figures,
+)
+from ablations.report.plots.curves import median_curve
+from ablations.report.plots.gallery import clip_line
+from ablations.report.plots.mse import stack_flags
+from ablations.report.plots.style import BLUE, PURPLE, number, text_inches, wrap
+from ablations.report.plots.summary import summarise
+from ablations.statistics import crossed_mean
+from linefit.images import lab_images
+from tests.ablations.synthetic import RANDOM_OFFSET, YARDSTICKS, synthetic_results
+
+FAILURES = {(0, 1): "diverged", (1, 0): "diverged", (1, 1): "oom", (1, 2): "error"}
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return lab_images(60, random_offset=RANDOM_OFFSET).pixels
+
+
+def texts(figure):
+    """Every piece of text that is drawn, with its box in pixels."""
+    figure.canvas.draw()
+    found = [
+        *figure.texts,
+        *(t for box in figure.legends for t in box.get_texts()),
+    ]
+    for axes in figure.axes:
+        found += [*axes.texts, axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label]
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            found += [t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high]
+    return [
+        (t.get_text(), t.get_window_extent()) for t in found if t.get_visible() and t.get_text()
+    ]
+
+
+def assert_legible(figure):
+    """No two texts overlap, and none leaves the figure."""
+    words, boxes = zip(*texts(figure), strict=True)
+    extents = np.array([box.extents for box in boxes])
+    low, high = extents[:, :2], extents[:, 2:]
+    inside = (low >= 0).all(axis=1) & (high <= figure.canvas.get_width_height()).all(axis=1)
+    assert inside.all(), f"{words[np.argmin(inside)]!r} leaves the figure"
+    overlap = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+    heights = (high - low)[:, 1]
+    # Boxes of neighbouring lines of text may touch: descenders and leading are in them.
+    lower = 0.25 * np.minimum(heights[:, None], heights)
+    bad = np.argwhere(np.triu((overlap[..., 0] >= 1) & (overlap[..., 1] >= lower), k=1))
+    assert not len(bad), f"{words[bad[0][0]]!r} on {words[bad[0][1]]!r}"
+
+
+@pytest.mark.parametrize(
+    ("n_variants", "n_seeds", "failures"),
+    [
+        (1, 1, {}),
+        (1, 1, {(0, 0): "diverged"}),
+        (2, 2, {}),
+        (2, 2, FAILURES),
+        (3, 3, {}),
+        (12, 5, FAILURES),
+        (60, 10, FAILURES),
+    ],
+)
+def test_no_text_is_hidden_or_cut(n_variants, n_seeds, failures, pixels):
+    results = synthetic_results(n_variants, n_seeds, 60, epochs=4, failures=failures)
+    assert_legible(plot_mse(results, "test"))
+    assert_legible(plot_slope_intercept(results, "test"))
+    assert_legible(plot_learning_curves(results))
+    assert_legible(plot_gallery(results, "test", pixels))
+
+
+def test_long_names_widen_the_figure_and_stay_whole():
+    results = synthetic_results(3, 3, 60)
+    split = results.splits["test"]
+    names = {
+        variant.name: variant.name + "-with-a-very-long-level" * 4 for variant in split.variants
+    }
+    variants = tuple(replace(variant, name=names[variant.name]) for variant in split.variants)
+    results = replace(
+        results,
+        title="A title that is much longer than any figure is wide: " * 4,
+        splits={"test": replace(split, variants=variants)},
+        cells=results.cells.replace({"variant": names}),
+        curves=results.curves.replace({"variant": names}),
+    )
+    figure = plot_mse(results, "test")
+    assert_legible(figure)
+    shown = " ".join(text for text, _ in texts(figure))
+    assert all(name in shown for name in names.values())
+    assert_legible(plot_learning_curves(results))
+
+
+@given(st.lists(st.tuples(st.floats(0, 300), st.floats(10, 150)), max_size=12))
+def test_no_label_of_a_yardstick_is_crossed(flags):
+    positions, widths = [x for x, _ in flags], [w for _, w in flags]
+    rows = stack_flags(positions, widths)
+    for i, j in combinations(range(len(flags)), 2):
+        apart = positions[i] + widths[i] < positions[j] or positions[j] + widths[j] < positions[i]
+        assert apart or rows[i] != rows[j]
+        for label, line in ((i, j), (j, i)):
+            # The line ends half-way up its own row, so it passes through every row below.
+            through = rows[line] > rows[label]
+            start, end = positions[label], positions[label] + widths[label]
+            assert not (through and start < positions[line] <= end)
+
+
+def seeds_drawn(axes):
+    points = next(c for c in axes.collections if to_hex(c.get_facecolor()[0]) == BLUE)
+    return np.sort(np.asarray(points.get_offsets())[:, 0])
+
+
+def markers(axes, marker):
+    return [line for line in axes.lines if line.get_marker() == marker]
+
+
+def test_every_seed_is_a_point_and_every_mean_has_its_crossed_interval():
+    results = synthetic_results(4, 5, 80)
+    axes = plot_mse(results, "test").axes[0]
+    split = results.splits["test"]
+    errors = [split.errors(variant) for variant in split.variants]
+    np.testing.assert_allclose(seeds_drawn(axes), np.sort(np.ravel([e.mean(1) for e in errors])))
+    bars = {tuple(np.round(line.get_xdata(), 9)) for line in axes.lines}
+    diamonds = [line.get_xdata()[0] for line in markers(axes, "D")]
+    np.testing.assert_allclose(diamonds, [e.mean() for e in errors])
+    for interval in map(crossed_mean, errors):
+        assert (round(interval.low, 9), round(interval.high, 9)) in bars
+
+
+def test_the_axis_is_logarithmic_and_shows_unit_split_and_number_of_images():
+    results = synthetic_results(3, 3, 80)
+    for figure in (plot_mse(results, "test"), plot_slope_intercept(results, "test")):
+        assert all(axes.get_xscale() == "log" for axes in figure.axes)
+        assert all("split test, 80 images" in axes.get_xlabel() for axes in figure.axes)
+    slope, intercept = plot_slope_intercept(results, "test").axes
+    assert "no unit" in slope.get_xlabel()
+    assert "pixels²" in intercept.get_xlabel()
+
+
+def test_every_yardstick_is_labelled_with_its_mse():
+    results = synthetic_results(3, 3, 80)
+    shown = [text for text, _ in texts(plot_mse(results, "test"))]
+    for name in [*YARDSTICKS, "constant"]:
+        mse = number(results.splits["test"].yardstick_errors(name).mean())
+        start = name.replace("_", " ").split()[0]
+        assert any(mse in text and start[1:5] in text for text in shown), name
+
+
+def test_fewer_than_three_seeds_get_points_and_no_interval():
+    axes = plot_mse(synthetic_results(3, 2, 80), "test").axes[0]
+    assert len(seeds_drawn(axes)) == 6
+    assert not markers(axes, "D")
+
+
+def test_failed_seeds_are_marked_counted_and_scored_as_the_constant_predictor():
+    results = synthetic_results(2, 5, 80, failures={(1, 0): "diverged", (1, 4): "oom"})
+    axes = plot_mse(results, "test").axes[0]
+    split = results.splits["test"]
+    constant = split.yardstick_errors("constant")
+    (cross,) = markers(axes, "x")
+    assert cross.get_xdata()[0] == pytest.approx(constant.mean())
+    assert "2" in [text.get_text() for text in axes.texts]
+    assert [label.get_text().split()[-1] for label in axes.get_yticklabels()] == ["5/5", "3/5"]
+    errors = split.errors(split.variants[1])
+    scored = (np.nansum(errors.mean(axis=1)) + 2 * constant.mean()) / 5
+    means = [line.get_xdata()[0] for line in markers(axes, "D")]
+    assert means[1:] == pytest.approx([scored, errors[split.variants[1].ok].mean()])
+
+
+def test_failures_without_a_constant_predictor_have_no_score():
+    results = synthetic_results(2, 5, 80, failures={(1, 0): "diverged"})
+    split = results.splits["test"]
+    yardsticks = {name: split.yardsticks[name] for name in ("least_squares",)}
+    split = replace(split, yardsticks=yardsticks)
+    ok, failed = summarise(split, "mse")
+    assert ok.scored is not None
+    assert failed.scored is None
+    assert failed.given is not None
+    assert "failures" in failed.value
+    assert_legible(plot_mse(replace(results, splits={"test": split}), "test"))
+
+
+def test_published_values_stand_on_the_test_split_only():
+    results = synthetic_results(3, 3, 80, splits=("test", "test_large"))
+    stars = {
+        split: [s.get_xdata()[0] for s in markers(plot_mse(results, split).axes[0], "*")]
+        for split in results.splits
+    }
+    assert stars == {"test": list(results.published.values()), "test_large": []}
+    (star,) = markers(plot_mse(results, "test").axes[0], "*")
+    assert to_hex(star.get_color()) == PURPLE
+
+
+def test_a_median_curve_never_improves_by_losing_seeds():
+    losses = np.array([[4.0, 3.0, 2.0], [5.0, 4.0, 3.0], [9.0, np.nan, np.nan], [9.0, 9.0, np.inf]])
+    rows = [(s, e + 1, losses[s, e]) for s in range(4) for e in range(3) if (s, e) != (2, 2)]
+    curves = pd.DataFrame(rows, columns=["seed", "epoch", "val_mse"])
+    np.testing.assert_array_equal(median_curve(curves, 4, "val_mse"), [7.0, 6.5, np.nan])
+    np.testing.assert_array_equal(median_curve(curves, 5, "val_mse"), [9.0, 9.0, np.nan])
+
+
+def test_learning_curves_end_failed_cells_with_a_mark():
+    results = synthetic_results(3, 5, 60, epochs=6, failures=FAILURES)
+    panels = plot_learning_curves(results).axes
+    assert [len(markers(axes, "x")) for axes in panels] == [1, 3, 0]
+    assert len({axes.get_ylim() for axes in panels}) == 1
+    assert all(axes.get_yscale() == "log" for axes in panels)
+
+
+def test_learning_curves_stay_readable_when_a_loss_explodes_or_there_are_none():
+    results = synthetic_results(2, 3, 60, failures={(0, 0): "diverged"})
+    curves = results.curves.copy()
+    last = curves.index[(curves["variant"] == curves["variant"][0]) & (curves["seed"] == 0)][-1]
+    curves.loc[last, "val_mse"] = 1e30
+    axes = plot_learning_curves(replace(results, curves=curves)).axes[0]
+    assert axes.get_ylim()[1] < 1e4
+    assert_legible(plot_learning_curves(replace(results, curves=curves[:0])))
+
+
+lines = st.tuples(st.floats(-20, 20), st.floats(-400, 400))
+
+
+@given(lines, st.integers(3, 50))
+def test_a_clipped_line_is_the_part_of_the_line_in_the_image(line, dim):
+    slope, intercept = line
+    edges = np.array([-0.5, dim - 0.5]), np.array([0.5, dim + 0.5])
+    corners = [y - slope * x - intercept for x in edges[0] for y in edges[1]]
+    part = clip_line(np.array(line), dim)
+    # A line meets a box if and only if the corners lie on both sides of it.
+    if min(corners) > 1e-6 or max(corners) < -1e-6:
+        assert part is None
+    elif min(corners) < -1e-6 and max(corners) > 1e-6:
+        assert part is not None
+        (x, y), scale = part, 1 + abs(slope) * dim + abs(intercept)
+        np.testing.assert_allclose(y, slope * x + intercept, atol=1e-9 * scale)
+        assert (x >= edges[0][0] - 1e-9).all()
+        assert (x <= edges[0][1] + 1e-9).all()
+        assert (y >= edges[1][0] - 1e-9 * scale).all()
+        assert (y <= edges[1][1] + 1e-9 * scale).all()
+        on_edge = [
+            np.isclose(v, e, atol=1e-6).any(axis=1)
+            for v, e in ((part.T[:, :1], edges[0]), (part.T[:, 1:], edges[1]))
+        ]
+        assert np.logical_or(*on_edge).all()
+
+
+def test_a_line_that_is_not_finite_is_not_drawn():
+    assert clip_line(np.array([np.nan, 1.0]), 40) is None
+    assert clip_line(np.array([1.0, np.inf]), 40) is None
+
+
+def test_gallery_shows_lit_pixels_where_the_true_line_runs(pixels):
+    results = synthetic_results(2, 3, 60)
+    for axes in plot_gallery(results, "test", pixels).axes:
+        image = int(axes.get_title(loc="left").split()[1].rstrip(","))
+        slope, intercept = results.splits["test"].params[image]
+        x, y = np.asarray(axes.collections[0].get_offsets()).T
+        assert len(x) == pixels[image].sum()
+        assert np.abs(y - (slope * x + intercept)).max() <= 0.5 + 1e-3
+        assert axes.get_xlim() == (-0.5, 39.5)
+        assert axes.get_ylim() == (0.5, 40.5)
+
+
+def test_gallery_takes_the_seed_with_the_median_mse_and_says_so(pixels):
+    results = synthetic_results(1, 5, 60, failures={(0, 2): "diverged"})
+    split = results.splits["test"]
+    mse = dict(enumerate(split.errors(split.variants[0]).mean(axis=1)))
+    by_mse = sorted((k for k in mse if k != 2), key=mse.__getitem__)
+    figure = plot_gallery(results, "test", pixels)
+    assert f"seed A {by_mse[1]}" in " ".join(" ".join(t for t, _ in texts(figure)).split())
+
+
+def test_gallery_says_which_lines_lie_outside_the_image(pixels):
+    results = synthetic_results(4, 3, 60)
+    split = results.splits["test"]
+    away = np.full((3, 60, 2), [0.0, 1000.0], dtype=np.float32)
+    lost = tuple(replace(variant, predictions=away) for variant in split.variants)
+    figure = plot_gallery(
+        replace(results, splits={"test": replace(split, variants=lost)}), "test", pixels
+    )
+    assert all("ABCD outside" in axes.get_title(loc="left") for axes in figure.axes)
+    assert_legible(figure)
+
+
+def test_gallery_spreads_over_many_variants_from_best_to_worst(pixels):
+    results = synthetic_results(12, 3, 60)
+    split = results.splits["test"]
+    middle = {v.name: np.median(split.errors(v).mean(axis=1)) for v in split.variants}
+    shown = [t for t, _ in texts(plot_gallery(results, "test", pixels)) if t[:3] in ("A: ", "D: ")]
+    assert shown == [f"A: {min(middle, key=middle.get)}", f"D: {max(middle, key=middle.get)}"]
+
+
+def test_wrong_arguments_are_named(pixels):
+    results = synthetic_results(2, 3, 60)
+    with pytest.raises(ValueError, match="split 'val' is not one of test"):
+        plot_mse(results, "val")
+    with pytest.raises(ValueError, match=r"pixels \(59, 40, 40\) are not the 60 images"):
+        plot_gallery(results, "test", pixels[:59])
+    with pytest.raises(ValueError, match=r"variants.*conv9.*at most 4"):
+        plot_gallery(results, "test", pixels, variants=["conv9"])
+
+
+def test_figures_are_the_same_bytes_in_every_run_and_leave_no_state(tmp_path, pixels):
+    plt.switch_backend(
+        "agg"
+    )  # matplotlib would otherwise choose one when it is first asked for figures
+    settings = mpl.rcParams.copy()
+    results = synthetic_results(3, 3, 60, failures={(0, 0): "diverged"})
+    first, second = (
+        write_figures(results, tmp_path / run, {"test": pixels}) for run in ("first", "second")
+    )
+    assert [path.name for path in first] == [
+        f"{name}.{suffix}" for name in figure_names(results) for suffix in ("png", "svg")
+    ]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    assert not any(b"<dc:date>" in path.read_bytes() for path in first)
+    assert not plt.get_fignums()
+    assert mpl.rcParams == settings
+
+
+def test_no_gallery_without_pixels(tmp_path):
+    names = {path.stem for path in write_figures(synthetic_results(1, 1, 60), tmp_path)}
+    assert names == {"mse_test", "slope_intercept_test", "learning_curves"}
+
+
+@given(st.floats(1e-12, 1e12))
+def test_numbers_keep_three_significant_digits(value):
+    text = number(value)
+    assert float(text) == pytest.approx(value, rel=5.01e-3)
+    assert not text.endswith(".")
+
+
+def test_numbers_read_as_they_are_written_by_hand():
+    values = [0.0788, 16.5643, 0.17, 123.6, 999.7, 9_831.2, 0.0]
+    assert [number(v) for v in values] == ["0.0788", "16.6", "0.170", "124", "1000", "9831", "0.00"]
+
+
+@given(st.text(alphabet="abcdefgh -", min_size=1, max_size=200), st.floats(1, 8))
+def test_wrapped_text_fits_and_keeps_its_words(text, inches):
+    wrapped = wrap(text, inches)
+    assert "".join(wrapped.split()) == "".join(text.split())
+    assert all(text_inches(line) <= inches for line in wrapped.splitlines())
