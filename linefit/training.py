@@ -21,21 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from linefit.deltamap import DeltaImages, DeltaMap, FusedAdam, UnsupportedOperation
+from linefit.protocol import Engine, Protocol
 
-Engine = Literal["auto", "dense"]
-ENGINES: tuple[Engine, ...] = ("auto", "dense")
 PREDICTION_BATCH = 500  # images; predictions need no graph, so the batch is bounded by memory alone
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a net is trained. The defaults are the lab's: mean squared error over both outputs, Adam, no schedule."""
-
-    train_size: int = 5000  # images of the training split, from its first on
-    epochs: int = 100
-    batch_size: int = 128  # reshuffled every epoch, the last batch is the remainder
-    learning_rate: float = 1e-3
-    engine: Engine = "auto"  # delta maps where the net allows it, or always dense tensors
 
 
 class ImageSource(Interface):

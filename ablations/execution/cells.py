@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ablations.records.store import Outcome
+from ablations.study.outcome import Outcome
 from ablations.study.study import Cell
 from linefit.allocator import tune_allocator
 from linefit.architectures import build

@@ -12,7 +12,7 @@ from typing import Never, TextIO
 from tqdm import tqdm
 
 from ablations.execution.cost import duration
-from ablations.records.store import Outcome
+from ablations.study.outcome import Outcome
 from ablations.study.study import Cell
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing import connection as mpc
 from typing import Any
 
-from ablations.records.store import Outcome
+from ablations.study.outcome import Outcome
 from ablations.study.study import Cell
 
 STARTED = (

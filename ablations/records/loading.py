@@ -16,7 +16,8 @@ import pandas as pd
 from ablations.execution.cells import evaluation_images, training_images
 from ablations.records import exports
 from ablations.records.results import Results, SplitResults, VariantResults
-from ablations.records.store import Outcome, Store, database_path
+from ablations.records.store import Store, database_path
+from ablations.study.outcome import Outcome
 from ablations.study.problems import Problem
 from ablations.study.reader import load_study, parse_study
 from ablations.study.study import ENGINE_VERSION, Cell, Study, StudyError, Variant

@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ablations.study.study import Level
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ablations.comparison.study_comparison import StudyComparison
 
 FloatArray = npt.NDArray[np.floating[Any]]
-Level = str | int | float | bool
 Metric = Literal["mse", "slope", "intercept"]
 METRICS: tuple[Metric, ...] = ("mse", "slope", "intercept")
 

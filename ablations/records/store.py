@@ -12,17 +12,15 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ablations.study.outcome import Outcome, Status
 from ablations.study.study import Cell
 
-Status = Literal["ok", "diverged", "oom", "error", "timeout"]
-STATUSES: tuple[Status, ...] = ("ok", "diverged", "oom", "error", "timeout")
 SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE provenance (
@@ -70,26 +68,6 @@ CREATE TABLE yardsticks (
 
 class StoreError(RuntimeError):
     """A database that cannot be used as it is; the message says which and what to do."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one cell. A cell that failed is an outcome like any other and is stored as one."""
-
-    status: Status
-    message: str = ""
-    parameters: int | None = None
-    steps: int = 0
-    seconds: float = 0.0
-    peak_memory_mib: float | None = None
-    engine: str | None = None
-    device: str = "cpu"
-    threads: int = 1
-    train_loss: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    val_mse: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    predictions: Mapping[str, npt.NDArray[np.float32]] = field(
-        default_factory=dict
-    )  # split -> (M, 2)
 
 
 def database_path(results_dir: Path, study: str) -> Path:

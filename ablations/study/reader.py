@@ -15,13 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ablations.records.results import Level
 from ablations.study.problems import Problem, nearest
 from ablations.study.study import (
     FACTORS,
     LEGAL_SEEDS,
     NET_FACTORS,
     PROTOCOL_FACTORS,
+    Level,
     Study,
     StudyError,
     Variant,
@@ -31,7 +31,7 @@ from linefit.architectures import ARCHITECTURES
 from linefit.coordinates import COORDINATES
 from linefit.images import SPLITS
 from linefit.pooling import POOLINGS
-from linefit.training import ENGINES, Protocol
+from linefit.protocol import ENGINES, Protocol
 from linefit.yardsticks import YARDSTICKS
 
 SHIPPED = Path(__file__).parents[1] / "studies"

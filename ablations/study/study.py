@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ablations.records.results import Level
 from ablations.study.problems import Problem
 from linefit.images import SPLITS
-from linefit.training import Protocol
+from linefit.protocol import Protocol
 
+Level = str | int | float | bool
 ENGINE_VERSION = 1  # raise it when a change of the code changes what a cell's numbers are
 NET_FACTORS = ("architecture", "coordinates", "pooling", "width")
 PROTOCOL_FACTORS = tuple(field.name for field in fields(Protocol))

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 import ablations
 from ablations.cli.main import app
-from ablations.records.store import Outcome, Store, database_path
+from ablations.records.store import Store, database_path
+from ablations.study.outcome import Outcome
 from ablations.study.reader import load_study
 from tests.ablations.tiny import TEXT, write_tiny
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from ablations.execution.cost import cell_seconds, duration, estimate, modelled_seconds
 from ablations.execution.plan import make_plan, parse_seeds, select
-from ablations.records.store import Outcome, Store
+from ablations.records.store import Store
+from ablations.study.outcome import Outcome
 from ablations.study.reader import load_study
 from ablations.study.study import StudyError
 

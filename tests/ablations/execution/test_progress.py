@@ -10,7 +10,7 @@ import termios
 import numpy as np
 
 from ablations.execution.progress import ProgressReport
-from ablations.records.store import Outcome
+from ablations.study.outcome import Outcome
 from ablations.study.reader import parse_study
 from tests.ablations.tiny import TEXT
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -142,3 +144,16 @@ def test_closing_the_stream_ends_the_workers():
     assert workers
     events.close()
     assert not any(worker.is_running() for worker in workers)
+
+
+def test_a_worker_needs_neither_tables_nor_a_database():
+    script = (
+        "import sys, ablations.execution.workers, ablations.execution.cells\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "torch" in loaded
+    assert not loaded & {"pandas", "sqlite3", "matplotlib", "statsmodels", "typer"}

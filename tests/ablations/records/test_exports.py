@@ -6,7 +6,8 @@ import pytest
 
 from ablations.records import exports
 from ablations.records.loading import load_results, merge_provenance, results_from_store
-from ablations.records.store import Outcome, Store, database_path
+from ablations.records.store import Store, database_path
+from ablations.study.outcome import Outcome
 from ablations.study.reader import parse_study
 from ablations.study.study import StudyError
 from tests.ablations.tiny import TEXT

@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from ablations.records.store import STATUSES, Outcome, Store, StoreError
+from ablations.records.store import Store, StoreError
+from ablations.study.outcome import STATUSES, Outcome
 from ablations.study.reader import load_study
 
 CELLS = load_study("quick").cells()
@@ -178,7 +179,8 @@ def test_a_killed_writer_loses_no_finished_cell(path):
     script = f"""
 import os, signal
 from pathlib import Path
-from ablations.records.store import Outcome, Store
+from ablations.records.store import Store
+from ablations.study.outcome import Outcome
 from ablations.study.reader import load_study
 cells = load_study("quick").cells()
 with Store.write(Path({str(path)!r})) as store:

@@ -16,7 +16,7 @@ from ablations.study.reader import (
 )
 from ablations.study.study import FACTORS, NET_FACTORS, StudyError
 from linefit.architectures import build
-from linefit.training import Protocol
+from linefit.protocol import Protocol
 
 GRID = """
 seeds = 2
