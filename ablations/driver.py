@@ -21,7 +21,7 @@ from ablations.records.store import Store, database_path
 from ablations.report.outputs import Outputs, write_outputs
 from ablations.study.reader import load_study
 from ablations.study.study import Study
-from linefit.training import resolve_device
+from linefit.engines import resolve_device
 
 RESULTS_DIR = Path("results")
 

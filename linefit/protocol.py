@@ -1,4 +1,4 @@
-"""The protocol: how a net is trained, as plain settings. What acts on them is in `linefit.training`."""
+"""The protocol: how a net is trained, as plain settings. What acts on them is in the rooms that they name."""
 
 from __future__ import annotations
 
@@ -18,3 +18,8 @@ class Protocol:
     batch_size: int = 128  # reshuffled every epoch, the last batch is the remainder
     learning_rate: float = 1e-3
     engine: Engine = "auto"  # delta maps where the net allows it, or always dense tensors
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch, the remainder counted."""
+        return -(-self.train_size // self.batch_size)

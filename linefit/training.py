@@ -1,15 +1,14 @@
-"""Train a net by the lab's protocol and predict with it: one loop for dense tensors and for delta maps.
+"""Train a net by a protocol and predict with it: one loop, whatever a batch is and whoever takes its steps.
 
-What a batch is (a dense tensor or a `DeltaMap`) is decided once, in `engine_for`; which cells are trained, and
-what becomes of the results, is the harness's business.
+`train` decides the order of images and keeps the curves; a `Steps` takes an epoch's optimisation steps; images and
+targets come as `Examples`. Which cells are trained, and what becomes of the results, is the harness's business.
 """
 
 from __future__ import annotations
 
 import math
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 from typing import Protocol as Interface
@@ -20,33 +19,57 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from linefit.deltamap import DeltaImages, DeltaMap, FusedAdam, UnsupportedOperation
-from linefit.protocol import Engine, Protocol
+from linefit.deltamap import FusedAdam
+from linefit.engines import ImageSource
+from linefit.protocol import Protocol
 
 PREDICTION_BATCH = 500  # images; predictions need no graph, so the batch is bounded by memory alone
 
 
-class ImageSource(Interface):
-    """A data set that hands a net its batches."""
+@dataclass(frozen=True)
+class Examples:
+    """Images and what a net is to say of each, both on its device."""
 
-    def batch(self, indices: Tensor) -> Tensor | DeltaMap: ...
+    images: ImageSource
+    targets: Tensor  # (N, 2) slope and intercept
+
+    def __len__(self) -> int:
+        return len(self.targets)
 
 
-class DenseImages:
-    """Images on the device as one float tensor `(N, 1, dim, dim)`."""
+class Steps(Interface):
+    """Whoever takes optimisation steps on a net, one a batch, and remembers the optimiser's state between epochs."""
 
-    def __init__(
-        self, pixels: npt.NDArray[np.bool_], dtype: torch.dtype, device: torch.device
-    ) -> None:
-        self.images = torch.from_numpy(pixels).to(device=device, dtype=dtype).unsqueeze(1)
+    def epoch(self, examples: Examples, batches: Iterable[Tensor]) -> Tensor:
+        """Take a step for each of the batches (indices into `examples`), in order.
 
-    def batch(self, indices: Tensor) -> Tensor:
-        return self.images[indices].contiguous(memory_format=torch.channels_last)
+        Returns the sum over images of the loss as each batch saw it: a float64 scalar on the net's device, since to
+        read it before the epoch ends would make every step wait.
+        """
+        ...
+
+
+class EagerSteps:
+    """Steps by autograd, for any net."""
+
+    def __init__(self, net: nn.Module, optimiser: torch.optim.Optimizer | FusedAdam) -> None:
+        self.net, self.optimiser = net, optimiser
+
+    def epoch(self, examples: Examples, batches: Iterable[Tensor]) -> Tensor:
+        total = torch.zeros((), dtype=torch.float64, device=examples.targets.device)
+        for indices in batches:
+            self.optimiser.zero_grad()
+            predictions = self.net(examples.images.batch(indices))
+            loss = F.mse_loss(predictions, examples.targets[indices])
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step()
+            total += loss.detach() * len(indices)
+        return total
 
 
 @dataclass(frozen=True)
 class Training:
-    """What one training run left behind. Losses are means over images, in the units of the lab's loss."""
+    """What one training run left behind. Losses are means over images, in the units of the protocol's loss."""
 
     status: Literal["ok", "diverged"]
     train_loss: npt.NDArray[
@@ -54,61 +77,13 @@ class Training:
     ]  # (epochs done,) mean loss over the epoch's batches, as they were seen
     val_mse: npt.NDArray[np.float64]  # (epochs done,)
     steps: int
-    seconds: float  # training and the evaluation on val; neither data generation nor compilation
+    seconds: float  # training and the evaluation on val; what `training` makes at each epoch counts
 
 
 def cell_seeds(seed: int) -> tuple[int, int]:
     """Seeds of initialisation and of shuffling, independent of each other and of other cells' seeds."""
     initial, shuffle = np.random.SeedSequence(seed).generate_state(2, np.uint64)
     return int(initial), int(shuffle)
-
-
-def resolve_device(device: str) -> torch.device:
-    """`auto` is CUDA where there is one. Raises ValueError for a device that this machine lacks."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch("cpu|cuda(:(0|[1-9][0-9]?))?", device):
-        raise ValueError(f"device {device!r} is not one of auto, cpu, cuda, cuda:N")
-    resolved = torch.device(device)
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if resolved.type == "cuda" and (resolved.index or 0) >= count:
-        found = f"{count} CUDA devices" if count else "no CUDA device"
-        raise ValueError(f"device {device!r}: torch {torch.__version__} finds {found} here")
-    return resolved
-
-
-def engine_for(
-    net: nn.Module,
-    pixels: npt.NDArray[np.bool_],
-    engine: Engine,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> tuple[Literal["delta", "dense"], str]:
-    """The engine that trains this net, and the reason if it is the dense one although delta maps were asked for.
-
-    Delta maps train whatever has an exact delta form; a trial pass tells. It takes two images (one twice): with
-    one alone, a tensor that differs from image to image could not be told from a constant.
-    """
-    if engine == "dense":
-        return "dense", ""
-    try:
-        with torch.no_grad():
-            net(DeltaMap.from_pixels(pixels[:1].repeat(2, axis=0), dtype=dtype, device=device))
-    except UnsupportedOperation as reason:
-        return "dense", f"trains densely: {reason}"
-    return "delta", ""
-
-
-def image_source(
-    pixels: npt.NDArray[np.bool_],
-    engine: Literal["delta", "dense"],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> ImageSource:
-    """The data set in the form that the engine trains on."""
-    if engine == "delta":
-        return DeltaImages(pixels, dtype=dtype, device=device)
-    return DenseImages(pixels, dtype, device)
 
 
 @torch.no_grad()
@@ -119,22 +94,17 @@ def predict(net: nn.Module, images: ImageSource, size: int) -> Tensor:
     return torch.cat([net(images.batch(indices)) for indices in batches])
 
 
-def adam(
-    net: nn.Module, learning_rate: float, training: ImageSource
-) -> torch.optim.Adam | FusedAdam:
-    """Adam with torch's defaults, in the fastest form for what the net is trained on."""
-    device = next(net.parameters()).device
-    if isinstance(training, DeltaImages) and device.type == "cpu":
-        return FusedAdam(net.parameters(), lr=learning_rate)
-    return torch.optim.Adam(net.parameters(), lr=learning_rate, fused=True)
+def mse(net: nn.Module, examples: Examples) -> float:
+    """Mean squared error over images and both outputs, averaged in float64."""
+    predictions = predict(net, examples.images, len(examples))
+    return float(F.mse_loss(predictions.double(), examples.targets.double()))
 
 
 def train(
     net: nn.Module,
-    training: ImageSource,
-    training_params: Tensor,
-    validation: ImageSource,
-    validation_params: Tensor,
+    steps: Steps,
+    training: Callable[[int], Examples],
+    validation: Examples,
     protocol: Protocol,
     *,
     shuffle: torch.Generator,
@@ -142,39 +112,30 @@ def train(
 ) -> Training:
     """Train `net` in place; the same arguments on the same machine and thread count give the same bits.
 
-    `training_params` `(N, 2)` and `validation_params` `(V, 2)` are the targets; `shuffle` is a CPU generator that
-    alone decides the order of images; `on_epoch` is called with the number of epochs done. A non-finite loss ends
-    the training at the end of its epoch with the status `diverged`.
+    `steps` works on `net`. `training` gives the examples of an epoch, counted from 1, each time
+    `protocol.train_size` of them; `shuffle` is a CPU generator that alone decides their order; `on_epoch` is called
+    with the number of epochs done. A non-finite loss ends the training at the end of its epoch with the status
+    `diverged`.
     """
-    optimiser = adam(net, protocol.learning_rate, training)
-    size, device = len(training_params), training_params.device
     train_loss: list[float] = []
     val_mse: list[float] = []
-    steps = 0
+    finite = True
     start = time.perf_counter()
     for epoch in range(1, protocol.epochs + 1):
-        order = torch.randperm(size, generator=shuffle).to(device)
-        # The loss stays on the device until the epoch ends: reading it would make every step wait.
-        total = torch.zeros((), dtype=torch.float64, device=device)
-        for indices in torch.split(order, protocol.batch_size):
-            optimiser.zero_grad()
-            loss = F.mse_loss(net(training.batch(indices)), training_params[indices])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            total += loss.detach() * len(indices)
-            steps += 1
-        train_loss.append(float(total) / size)
-        predictions = predict(net, validation, len(validation_params))
-        val_mse.append(float(F.mse_loss(predictions.double(), validation_params.double())))
+        examples = training(epoch)
+        order = torch.randperm(len(examples), generator=shuffle).to(examples.targets.device)
+        total = steps.epoch(examples, torch.split(order, protocol.batch_size))
+        train_loss.append(float(total) / len(examples))
+        val_mse.append(mse(net, validation))
         if on_epoch is not None:
             on_epoch(epoch)
-        if not (math.isfinite(train_loss[-1]) and math.isfinite(val_mse[-1])):
+        finite = math.isfinite(train_loss[-1]) and math.isfinite(val_mse[-1])
+        if not finite:
             break
-    finite = math.isfinite(train_loss[-1]) and math.isfinite(val_mse[-1])
     return Training(
         "ok" if finite else "diverged",
         np.array(train_loss),
         np.array(val_mse),
-        steps,
+        len(train_loss) * protocol.steps_per_epoch,
         time.perf_counter() - start,
     )

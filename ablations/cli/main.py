@@ -27,7 +27,7 @@ from ablations.records.loading import find_study, load_results
 from ablations.records.store import Store, StoreError, database_path
 from ablations.study.reader import load_study, shipped_studies
 from ablations.study.study import StudyError
-from linefit.training import resolve_device
+from linefit.engines import resolve_device
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 

@@ -21,16 +21,16 @@ from ablations.study.outcome import Outcome
 from ablations.study.study import Cell
 from linefit.allocator import tune_allocator
 from linefit.architectures import build
-from linefit.images import LineImages, lab_images, lab_split
-from linefit.training import (
+from linefit.engines import (
     ImageSource,
-    cell_seeds,
+    ResolvedEngine,
     engine_for,
     image_source,
-    predict,
     resolve_device,
-    train,
 )
+from linefit.images import LineImages, lab_images, lab_split
+from linefit.optimisers import adam
+from linefit.training import EagerSteps, Examples, cell_seeds, predict, train
 
 DTYPE = torch.float32
 PIECE = 10_000  # images whose index tables are built at once: the bound of a worker's memory
@@ -49,16 +49,14 @@ def evaluation_images(split: str) -> LineImages:
 
 
 @functools.cache
-def _source(
-    split: str, images: range, engine: Literal["delta", "dense"], device: torch.device
-) -> ImageSource:
+def _source(split: str, images: range, engine: ResolvedEngine, device: torch.device) -> ImageSource:
     """Some images of a split as the engine takes them; those of train are its first."""
     whole = training_images(images.stop) if split == "train" else evaluation_images(split)
     return image_source(whole.pixels[images.start : images.stop], engine, DTYPE, device)
 
 
 def _predict_split(
-    net: torch.nn.Module, split: str, engine: Literal["delta", "dense"], device: torch.device
+    net: torch.nn.Module, split: str, engine: ResolvedEngine, device: torch.device
 ) -> npt.NDArray[np.float32]:
     """Predictions `(M, 2)` on all images of an evaluation split."""
     size = len(evaluation_images(split))
@@ -69,8 +67,11 @@ def _predict_split(
     return torch.cat(predictions).float().cpu().numpy()
 
 
-def _params(images: LineImages, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(images.params).to(device=device, dtype=DTYPE)
+def _examples(
+    split: str, images: LineImages, engine: ResolvedEngine, device: torch.device
+) -> Examples:
+    params = torch.from_numpy(images.params).to(device=device, dtype=DTYPE)
+    return Examples(_source(split, range(len(images)), engine, device), params)
 
 
 def train_cell(cell: Cell, device: str, on_epoch: Callable[[int], object]) -> Outcome:
@@ -112,7 +113,7 @@ def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], obje
     tune_allocator()
     _forget_peak_memory()
     protocol, levels = cell.protocol, cell.variant.levels
-    training, validation = training_images(protocol.train_size), evaluation_images("val")
+    images = training_images(protocol.train_size)
     initial_seed, shuffle_seed = cell_seeds(cell.seed)
     net = build(
         str(levels["architecture"]),
@@ -121,15 +122,15 @@ def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], obje
         int(levels["width"]),
         seed=initial_seed,
     ).to(device=device, dtype=DTYPE)
-    engine, message = engine_for(net, training.pixels, protocol.engine, DTYPE, device)
+    engine, message = engine_for(net, images.pixels, protocol.engine, DTYPE, device)
     if engine == "dense":
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    examples = _examples("train", images, engine, device)
     run = train(
         net,
-        _source("train", range(len(training)), engine, device),
-        _params(training, device),
-        _source("val", range(len(validation)), engine, device),
-        _params(validation, device),
+        EagerSteps(net, adam(net, protocol.learning_rate, engine)),
+        lambda _: examples,
+        _examples("val", evaluation_images("val"), engine, device),
         protocol,
         shuffle=torch.Generator().manual_seed(shuffle_seed),
         on_epoch=on_epoch,

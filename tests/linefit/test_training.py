@@ -6,16 +6,11 @@ import torch
 from torch.nn import functional as F
 
 from linefit.architectures import build
+from linefit.engines import image_source
 from linefit.images import lab_images
-from linefit.training import (
-    Protocol,
-    cell_seeds,
-    engine_for,
-    image_source,
-    predict,
-    resolve_device,
-    train,
-)
+from linefit.optimisers import adam
+from linefit.protocol import Protocol
+from linefit.training import EagerSteps, Examples, cell_seeds, predict, train
 
 CPU = torch.device("cpu")
 TRAINING, VALIDATION = lab_images(200), lab_images(60, random_offset=33_333)
@@ -27,15 +22,21 @@ NETS = [
 ]
 
 
+def examples(images, engine, dtype):
+    return Examples(
+        image_source(images.pixels, engine, dtype, CPU), torch.from_numpy(images.params).to(dtype)
+    )
+
+
 def run(levels, engine, dtype=torch.float64, protocol=PROTOCOL, seed=0):
     initial, shuffle = cell_seeds(seed)
     net = build(*levels, seed=initial).to(dtype)
+    training_examples = examples(TRAINING, engine, dtype)
     training = train(
         net,
-        image_source(TRAINING.pixels, engine, dtype, CPU),
-        torch.from_numpy(TRAINING.params).to(dtype),
-        image_source(VALIDATION.pixels, engine, dtype, CPU),
-        torch.from_numpy(VALIDATION.params).to(dtype),
+        EagerSteps(net, adam(net, protocol.learning_rate, engine)),
+        lambda _: training_examples,
+        examples(VALIDATION, engine, dtype),
         protocol,
         shuffle=torch.Generator().manual_seed(shuffle),
     )
@@ -105,33 +106,6 @@ def test_a_loss_that_is_not_finite_ends_the_training(engine):
     assert len(training.train_loss) == len(training.val_mse) < 50
 
 
-def test_nets_with_an_exact_delta_form_train_with_it_and_others_say_why_not():
-    net = build(*NETS[2], seed=0)
-    assert engine_for(net, TRAINING.pixels, "auto", torch.float32, CPU) == ("delta", "")
-    assert engine_for(net, TRAINING.pixels, "dense", torch.float32, CPU) == ("dense", "")
-    strided = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, stride=2), torch.nn.Flatten())
-    engine, reason = engine_for(strided, TRAINING.pixels, "auto", torch.float32, CPU)
-    assert engine == "dense"
-    assert "conv2d" in reason
-
-
-class LessItsMean(torch.nn.Module):
-    def forward(self, x):
-        return (x - x.mean((2, 3), keepdim=True)).amax((2, 3))
-
-
-def test_a_net_whose_tensors_differ_from_image_to_image_trains_densely():
-    engine, reason = engine_for(LessItsMean(), TRAINING.pixels, "auto", torch.float32, CPU)
-    assert engine == "dense"
-    assert "image to image" in reason
-
-
 def test_seeds_of_initialisation_and_shuffling_are_distinct():
     seeds = [seed for cell in range(1000) for seed in cell_seeds(cell)]
     assert len(set(seeds)) == 2000
-
-
-@pytest.mark.parametrize("device", ["tpu", "cuda:x", "cpu:x", "cuda:99", "cuda:999"])
-def test_a_device_that_is_not_there_is_refused(device):
-    with pytest.raises(ValueError, match=device):
-        resolve_device(device)

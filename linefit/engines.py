@@ -1,0 +1,86 @@
+"""What a batch of images is: a dense tensor or a `DeltaMap`, on which device, and which of them trains a net.
+
+The choice is made once, in `engine_for`; `linefit.training` has one loop for all.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+from typing import Protocol as Interface
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from linefit.deltamap import DeltaImages, DeltaMap, UnsupportedOperation
+from linefit.protocol import Engine
+
+ResolvedEngine = Literal["delta", "dense"]
+
+
+class ImageSource(Interface):
+    """A data set that hands a net its batches."""
+
+    def batch(self, indices: Tensor) -> Tensor | DeltaMap: ...
+
+
+class DenseImages:
+    """Images on the device as one float tensor `(N, 1, dim, dim)`."""
+
+    def __init__(
+        self, pixels: npt.NDArray[np.bool_], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.images = torch.from_numpy(pixels).to(device=device, dtype=dtype).unsqueeze(1)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        return self.images[indices].contiguous(memory_format=torch.channels_last)
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto` is CUDA where there is one. Raises ValueError for a device that this machine lacks."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch("cpu|cuda(:(0|[1-9][0-9]?))?", device):
+        raise ValueError(f"device {device!r} is not one of auto, cpu, cuda, cuda:N")
+    resolved = torch.device(device)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if resolved.type == "cuda" and (resolved.index or 0) >= count:
+        found = f"{count} CUDA devices" if count else "no CUDA device"
+        raise ValueError(f"device {device!r}: torch {torch.__version__} finds {found} here")
+    return resolved
+
+
+def engine_for(
+    net: nn.Module,
+    pixels: npt.NDArray[np.bool_],
+    engine: Engine,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[ResolvedEngine, str]:
+    """The engine that trains this net, and the reason if it is the dense one although delta maps were asked for.
+
+    Delta maps train whatever has an exact delta form; a trial pass tells. It takes two images (one twice): with
+    one alone, a tensor that differs from image to image could not be told from a constant.
+    """
+    if engine == "dense":
+        return "dense", ""
+    try:
+        with torch.no_grad():
+            net(DeltaMap.from_pixels(pixels[:1].repeat(2, axis=0), dtype=dtype, device=device))
+    except UnsupportedOperation as reason:
+        return "dense", f"trains densely: {reason}"
+    return "delta", ""
+
+
+def image_source(
+    pixels: npt.NDArray[np.bool_],
+    engine: ResolvedEngine,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> ImageSource:
+    """The data set in the form that the engine trains on."""
+    if engine == "delta":
+        return DeltaImages(pixels, dtype=dtype, device=device)
+    return DenseImages(pixels, dtype, device)
