@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ablations.driver import run as run
-    from ablations.records.loading import load_results as load_results
-    from ablations.records.results import Results as Results
+    from ablations.notebook import Results as Results
+    from ablations.notebook import load_results as load_results
+    from ablations.notebook import run as run
 
 __all__ = ["Results", "load_results", "run"]
 
@@ -20,12 +20,10 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: worker processes import this package too, and need no more than their cells."""
+    """Import on first use: worker processes and the command line import this package and need less than all of it."""
     if name not in __all__:
         raise AttributeError(f"module 'ablations' has no attribute {name!r}")
-    from ablations.driver import run
-    from ablations.records.loading import load_results
-    from ablations.records.results import Results
+    from ablations import notebook
 
-    globals().update(Results=Results, load_results=load_results, run=run)
+    globals().update({public: getattr(notebook, public) for public in __all__})
     return globals()[name]

@@ -1,6 +1,6 @@
 """Run a study: plan, train what is missing, store it, compare, draw.
 
-The same from Python (`ablations.run`) and from a shell; options and exit codes are the business of `ablations.cli`.
+Behind both `ablations.run` and the command line; options and exit codes are the business of `ablations.cli`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ from ablations.execution.progress import ProgressReport
 from ablations.execution.provenance import provenance
 from ablations.execution.workers import Progress, available_cores, run_cells
 from ablations.records import exports
-from ablations.records.loading import results_from_store, store_yardsticks
-from ablations.records.results import Results
+from ablations.records.loading import results_from_store
+from ablations.records.results import StudyResults
 from ablations.records.store import Store, database_path
+from ablations.records.yardsticks import store_yardsticks
 from ablations.report.outputs import Outputs, write_outputs
-from ablations.study.reader import load_study
 from ablations.study.study import Study
 from linefit.engines import resolve_device
-
-RESULTS_DIR = Path("results")
 
 
 @dataclass(frozen=True)
@@ -58,38 +56,10 @@ class Run:
     """A run that has come to its end."""
 
     plan: Plan
-    results: Results
+    results: StudyResults
     outputs: Outputs
     failed: int  # cells of the selection that are not ok now
     missing: int  # cells of the selection that have not been trained (--limit, --fail-fast)
-
-
-def run(
-    study: str | Path | Study,
-    *,
-    seeds: int | Sequence[int] | None = None,
-    where: str | Iterable[str] = (),
-    limit: int | None = None,
-    retry_failed: bool = False,
-    results_dir: str | Path = RESULTS_DIR,
-    options: Options | None = None,
-) -> Results:
-    """Train what is missing of a study and return its results; finished cells are never trained again.
-
-    `study` is a shipped study's name, a path to a TOML file, or a `Study`; `seeds` a number of seeds or the seeds
-    themselves instead of the study's; `where` one or more conditions such as `"pooling=max"`. Raises StudyError (all
-    mistakes at once) and StoreError; a cell that fails raises nothing and is a row of the results.
-    """
-    return run_study(
-        study if isinstance(study, Study) else load_study(study),
-        seeds=seeds,
-        where=where,
-        limit=limit,
-        retry_failed=retry_failed,
-        results_dir=Path(results_dir),
-        options=options or Options(quiet=True),
-        command=f"ablations.run({str(study.name if isinstance(study, Study) else study)!r})",
-    ).results
 
 
 def run_study(
@@ -103,7 +73,12 @@ def run_study(
     options: Options,
     command: str,
 ) -> Run:
-    """`run` with everything that the command line tells its user."""
+    """Train what is missing of a study, then write everything that is made from its results.
+
+    `seeds` is a number of seeds or the seeds themselves instead of the study's; `where` one or more conditions such as
+    `"pooling=max"`; `command` what the outputs say that made them. Raises StudyError (all mistakes at once) and
+    StoreError; a cell that fails raises nothing and is a row of the results.
+    """
     device = options.resolved_device()
     with Store.write(database_path(results_dir, study.name)) as store:
         plan = make_plan(
@@ -121,7 +96,7 @@ def run_study(
         _train(plan, store, device, options)
         results = results_from_store(study, store)
         statuses = store.statuses()
-    outputs = write_outputs(results, study, results_dir / study.name, command)
+    outputs = write_outputs(results, results_dir / study.name, command)
     stored = [statuses.get(cell.key) for cell in plan.selected]
     failed = sum(status not in (None, "ok") for status in stored)
     return Run(plan, results, outputs, failed, stored.count(None))

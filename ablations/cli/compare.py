@@ -1,43 +1,38 @@
-"""`python -m ablations compare STUDY`: the verb that prints a comparison and checks claims about it.
-
-`compare_study` is the same from Python.
-"""
+"""`python -m ablations compare STUDY`: the verb that prints a comparison and checks claims about it."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
-import pandas as pd
 import typer
 
-from ablations.comparison import wording as text
-from ablations.comparison.scored import ALIASES
-from ablations.comparison.study_comparison import Format, StudyComparison, compare_study
-from ablations.records.results import Metric
-from ablations.records.store import StoreError
+from ablations.cli.common import (
+    EXIT_FAILED,
+    FormatOption,
+    ResultsDir,
+    StudyArgument,
+    tell,
+    usage_errors,
+)
+from ablations.records.folder import RESULTS_DIR
 
-__all__ = ["StudyComparison", "app", "compare", "compare_study"]
-
-EXIT_FAILED, EXIT_USAGE = 1, 2
+if TYPE_CHECKING:
+    from ablations.records.results import Metric
 
 
 def compare(
-    study: Annotated[
-        str, typer.Argument(metavar="STUDY|FILE.toml", help="A study that has been run.")
-    ],
+    study: StudyArgument,
     against: Annotated[
         str | None,
         typer.Option(
             metavar="ESTIMATOR",
-            help=f"A yardstick, {', '.join(ALIASES)} or a variant; by default what the study declares.",
+            help="A yardstick, floor (the posterior mean) or a variant; by default what the study declares.",
         ),
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="Evaluation split; by default the one with most images.")
     ] = None,
-    metric: Annotated[Metric, typer.Option(help="What is averaged.")] = "mse",
+    metric: Annotated[str, typer.Option(help="What is compared: mse, slope, intercept.")] = "mse",
     margin: Annotated[
         float | None,
         typer.Option(min=1, help="Ratio up to which a variant is as good; by default the study's."),
@@ -55,60 +50,35 @@ def compare(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Show all pairs of variants instead (exploratory).")
     ] = False,
-    format: Annotated[Format, typer.Option(help="How the table is printed.")] = "table",
-    results_dir: Annotated[
-        Path, typer.Option("--results", metavar="DIR", help="Where results are kept.")
-    ] = Path("results"),
+    output: FormatOption = "table",
+    results_dir: ResultsDir = RESULTS_DIR,
 ) -> None:
     """Compare a study's variants with least squares, the floor or one of them.
 
     Exit codes: 0 ok, 1 a claim of --fail-unless does not hold, 2 usage error.
     """
-    # reads the store and the splits, which Python users of `compare_study` need not
-    from ablations.records.loading import load_results
+    with usage_errors():
+        from ablations.comparison.study_comparison import compare_study
+        from ablations.records.loading import load_results
 
-    try:
         results = load_results(study, results_dir)
-        largest = max(results.splits.values(), key=lambda s: len(s.params)).name
         comparison = compare_study(
             results,
-            split=split or largest,
-            against=against or results.against,
-            metric=metric,
-            margin=margin or results.margin,
+            split=split,
+            against=against,
+            metric=cast("Metric", metric),
+            margin=margin,
             confidence=confidence,
         )
         checks = comparison.fail_unless(*(fail_unless or []))
-    except (ValueError, StoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(EXIT_USAGE) from error
-    print(_printed(comparison, pairs, format))
+        if pairs:
+            printed = comparison.pairs_text(output)
+        else:
+            printed = comparison.to_text(output)
+            if output in ("table", "markdown"):
+                printed += f"\n\n{comparison.methods}"
+    print(printed)
     for check in checks:
-        print(check, file=sys.stderr)
+        tell(str(check))
     if not all(check.holds for check in checks):
         raise typer.Exit(EXIT_FAILED)
-
-
-def _printed(comparison: StudyComparison, pairs: bool, format: Format) -> str:
-    if pairs:
-        return _pairs_text(comparison.pairs(), format)
-    printed = comparison.to_text(format)
-    if format in ("table", "markdown"):
-        printed += f"\n\n{comparison.methods}"
-    return printed
-
-
-def _pairs_text(table: pd.DataFrame, format: Format) -> str:
-    if format == "csv":
-        return table.to_csv(index=False, lineterminator="\n").rstrip("\n")
-    if format == "json":
-        return str(table.to_json(orient="records", indent=2, double_precision=15))
-    draw = text.markdown_table if format == "markdown" else text.plain_table
-    return draw(text.pairs_display(table))
-
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-app.command()(compare)
-
-if __name__ == "__main__":
-    app(prog_name="python -m ablations compare")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ablations.records.results import METRICS, Metric, SplitResults, VariantResults
 from ablations.statistics import score_failures
 from ablations.study.problems import nearest
+from ablations.study.study import Study
 
 FLOOR = "posterior_mean"
 CONSTANT = "constant"
@@ -72,6 +73,13 @@ def estimators(split: SplitResults, metric: Metric) -> dict[str, Estimator]:
             float(errors["intercept"].mean()),
         )
     return found
+
+
+def published_values(study: Study, split: str, metric: Metric) -> dict[str, float]:
+    """Variant -> the value of the one published report, which is the MSE on the lab's test split alone."""
+    if (split, metric) != ("test", "mse"):
+        return {}
+    return {v.name: v.published for v in study.variants if v.published is not None}
 
 
 def _scored(split: SplitResults, variant: VariantResults, metric: Metric) -> ErrorArray:

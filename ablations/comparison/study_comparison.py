@@ -1,31 +1,31 @@
 """A study compared on one split: every variant against a yardstick or another variant, with what it means.
 
-Numbers are made in `comparison_table`, words in `comparison_text`; the verb is `compare`.
+Numbers are made in `table`, words in `wording`; the verb is `ablations.cli.compare`.
 """
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ablations.comparison import wording as text
 from ablations.comparison.claims import EVERY_VARIANT, Check, Claim, parse_claim
-from ablations.comparison.scored import Estimator, estimators, find_estimator
+from ablations.comparison.layout import DRAWN, FORMATS, Format
+from ablations.comparison.scored import Estimator, estimators, find_estimator, published_values
 from ablations.comparison.table import comparison_table, pairs_table, try_compare
-from ablations.records.results import METRICS, Metric, Results
+from ablations.records.results import METRICS, Metric, StudyResults
 from ablations.statistics import Importance, factor_importance
-from ablations.study.problems import nearest
 
-Format = Literal["table", "csv", "json", "markdown"]
 IMPORTANCE_SEED = 0  # of the bootstrap of factor importance: the same table every time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyComparison:
     """A study's estimators on one split, compared with one of them.
 
@@ -50,7 +50,7 @@ class StudyComparison:
     importance: Importance | None
     importance_note: str
     methods: str
-    estimators: Mapping[str, Estimator] = field(repr=False)
+    estimators: Mapping[str, Estimator]
 
     @property
     def reference(self) -> str:
@@ -109,23 +109,45 @@ class StudyComparison:
 
         `json` holds the methods paragraph too. Raises ValueError for another format.
         """
-        if format not in get_args(Format):
-            raise ValueError(f"format {format!r} is not one of {', '.join(get_args(Format))}")
+        if format not in FORMATS:
+            raise ValueError(f"format {format!r} is not one of {', '.join(FORMATS)}")
         if format == "csv":
             return self._with_settings().to_csv(index=False, lineterminator="\n").rstrip("\n")
         if format == "json":
             return json.dumps(self._document(), indent=2)
-        draw = text.markdown_table if format == "markdown" else text.plain_table
         parts = [
             f"{text.METRIC_WORDS[self.metric]} on {self.split} ({self.n_images:,} images), ratio to "
             f"{self.reference}:",
-            draw(self.display()),
+            _drawn(self.display(), format),
             *text.footnotes(self.table, self.reference),
         ]
         if self.importance is not None:
             parts.append(f"Factor importance ({self.importance_note}):")
-            parts.append(draw(text.importance_display(self.importance.table)))
+            parts.append(_drawn(text.importance_display(self.importance.table), format))
         return "\n\n".join(parts)
+
+    def pairs_text(self, format: Format = "table") -> str:
+        """All pairs of variants as `to_text` shows the table; `csv` and `json` are the numbers alone."""
+        table = self.pairs()
+        if format == "csv":
+            return table.to_csv(index=False, lineterminator="\n").rstrip("\n")
+        if format == "json":
+            return table.to_json(orient="records", indent=2, double_precision=15)
+        return _drawn(text.pairs_display(table), format)
+
+    def __repr__(self) -> str:
+        variants = int((self.table["kind"] == "variant").sum())
+        return (
+            f"<StudyComparison of {self.study}: {text.METRIC_WORDS[self.metric]} of {variants} variants against"
+            f" {self.reference}, {self.n_images:,} images of {self.split}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the table for a person and its notes."""
+        notes = "".join(
+            f"<p>{html.escape(note)}</p>" for note in text.footnotes(self.table, self.reference)
+        )
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>{self.display().to_html(index=False)}{notes}"
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -162,44 +184,42 @@ class StudyComparison:
 
 
 def compare_study(
-    results: Results,
+    results: StudyResults,
     *,
-    split: str,
-    against: str = "least_squares",
+    split: str | None = None,
+    against: str | None = None,
     metric: Metric = "mse",
-    margin: float = 1.25,
+    margin: float | None = None,
     confidence: float = 0.95,
 ) -> StudyComparison:
     """Compare every variant and yardstick on one evaluation split with `against`.
 
-    `against`: a yardstick, `floor` (the posterior mean) or a variant; `metric`: mse, slope or intercept;
-    `margin`: the ratio up to which an estimator counts as good as the reference. Failed cells score as the
-    constant predictor. Variants with fewer than 3 seeds have points without intervals.
+    `split`: by default the largest; `against`: a yardstick, `floor` (the posterior mean) or a variant, by default what
+    the study declares; `metric`: mse, slope or intercept; `margin`: the ratio up to which an estimator counts as good
+    as the reference, by default the study's. Failed cells score as the constant predictor. Variants with fewer than 3
+    seeds have points without intervals.
 
     Raises ValueError for an unknown split, metric or estimator, with the legal ones and the nearest.
     """
-    if split not in results.splits:
-        hint = nearest(split, results.splits)
-        guess = f"; did you mean {hint!r}?" if hint else ""
-        raise ValueError(f"split {split!r} is not one of {', '.join(results.splits)}{guess}")
+    data = results.largest_split if split is None else results.split(split)
+    margin = results.study.margin if margin is None else margin
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
-    known = estimators(results.splits[split], metric)
-    reference = find_estimator(against, known, "against")
-    # the published report gives the MSE of the lab's test split and nothing else
-    published = results.published if (split, metric) == ("test", "mse") else {}
+    known = estimators(data, metric)
+    reference = find_estimator(against or results.study.against, known, "against")
+    published = published_values(results.study, data.name, metric)
     table = comparison_table(known, reference, published, margin, confidence)
-    importance, note = _importance(results, split, known, confidence)
+    importance, note = _importance(results, data.name, known, confidence)
     words = text.words_for(reference.name, reference.is_variant)
-    methods = text.methods(results, split, table, words, metric, margin, confidence, note)
+    methods = text.methods(results, data.name, table, words, metric, margin, confidence, note)
     return StudyComparison(
-        study=results.study,
-        split=split,
+        study=results.study.name,
+        split=data.name,
         against=reference.name,
         metric=metric,
         margin=margin,
         confidence=confidence,
-        n_images=len(results.splits[split].params),
+        n_images=len(data.params),
         table=table,
         importance=importance,
         importance_note=note,
@@ -209,12 +229,15 @@ def compare_study(
 
 
 def _importance(
-    results: Results, split: str, known: Mapping[str, Estimator], confidence: float
+    results: StudyResults, split: str, known: Mapping[str, Estimator], confidence: float
 ) -> tuple[Importance | None, str]:
     """Factor importance of a study's grid, or None and the reason."""
     variants = results.splits[split].variants
     levels = pd.DataFrame(
-        [{factor: variant.levels[factor] for factor in results.factors} for variant in variants],
+        [
+            {factor: variant.levels[factor] for factor in results.study.factors}
+            for variant in variants
+        ],
         index=[variant.name for variant in variants],
     )
     errors = {variant.name: known[variant.name].errors for variant in variants}
@@ -224,3 +247,7 @@ def _importance(
     except ValueError as error:
         return None, f"none, {error}"
     return importance, importance.note
+
+
+def _drawn(display: pd.DataFrame, output: Format) -> str:
+    return DRAWN[output](list(display.columns), display.to_numpy().tolist())

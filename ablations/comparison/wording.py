@@ -13,7 +13,7 @@ import pandas as pd
 
 from ablations.comparison.scored import FLOOR
 from ablations.comparison.table import ENOUGH_IMAGES
-from ablations.records.results import Metric, Results
+from ablations.records.results import Metric, StudyResults
 
 FEW_IMAGES_NOTE = (
     f"On fewer than {ENOUGH_IMAGES:,} images the intervals of comparisons with an estimator without training are "
@@ -112,24 +112,6 @@ def footnotes(table: pd.DataFrame, reference: str) -> list[str]:
     return notes
 
 
-def markdown_table(display: pd.DataFrame) -> str:
-    """A pipe table."""
-    lines = [list(display.columns), ["---"] * display.shape[1], *display.to_numpy().tolist()]
-    return "\n".join(
-        "| " + " | ".join(str(c).replace("|", r"\|") for c in line) + " |" for line in lines
-    )
-
-
-def plain_table(display: pd.DataFrame) -> str:
-    """Columns aligned by spaces, text to the left."""
-    rows = [list(display.columns), *display.astype(str).to_numpy().tolist()]
-    widths = [max(len(row[i]) for row in rows) for i in range(display.shape[1])]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
-
-
 def importance_display(table: pd.DataFrame) -> pd.DataFrame:
     """Factor importance as strings."""
     if "share" in table:
@@ -214,7 +196,7 @@ def listed(items: Iterable[object]) -> str:
 
 
 def methods(
-    results: Results,
+    results: StudyResults,
     split: str,
     table: pd.DataFrame,
     reference: str,
@@ -233,7 +215,7 @@ def methods(
     detectable = variants["minimum_detectable_ratio"].dropna()
     equivalence = 2 * confidence - 1
     parts = [
-        f"Study `{results.study}`: {len(variants)} variants with {listed(seeds)} seeds each, {n_cells} trained "
+        f"Study `{results.study.name}`: {len(variants)} variants with {listed(seeds)} seeds each, {n_cells} trained "
         f"networks, of which {n_ok} converged, and {len(yardsticks)} estimators without training, all evaluated "
         f"on the same {n_images:,} images of split `{split}`.",
         f"The measure is the {METRIC_WORDS[metric]}"

@@ -1,6 +1,6 @@
 """Train one cell from its configuration to its outcome, in the process that calls.
 
-Data sets and their index tables are made once a process. Worker processes, storing and progress live elsewhere.
+Index tables of data sets are made once a process. Worker processes, storing and progress live elsewhere.
 """
 
 from __future__ import annotations
@@ -28,24 +28,13 @@ from linefit.engines import (
     image_source,
     resolve_device,
 )
-from linefit.images import LineImages, lab_images, lab_split
+from linefit.images import LineImages
 from linefit.optimisers import adam
+from linefit.splits import evaluation_images, training_images
 from linefit.training import EagerSteps, Examples, cell_seeds, predict, train
 
 DTYPE = torch.float32
 PIECE = 10_000  # images whose index tables are built at once: the bound of a worker's memory
-
-
-@functools.cache
-def training_images(size: int) -> LineImages:
-    """The first `size` images of the lab's training split, which may be larger than the lab's."""
-    return lab_images(size)
-
-
-@functools.cache
-def evaluation_images(split: str) -> LineImages:
-    """The images of val or of an evaluation split."""
-    return lab_split(split)
 
 
 @functools.cache

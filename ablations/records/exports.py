@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ablations.records.results import Results, SplitResults, VariantResults
-from ablations.study.study import Study
+from ablations.records.results import (
+    CELL_TYPES,
+    CURVE_TYPES,
+    SplitResults,
+    StudyResults,
+    VariantResults,
+    typed,
+)
+from ablations.study.study import FACTORS, Study
 
 STUDY_FILE = "study.toml"
 CELLS_FILE = "cells.csv"
@@ -36,7 +42,7 @@ PARQUET: dict[str, Any] = {
 }
 
 
-def write(results: Results, study: Study, directory: Path) -> list[Path]:
+def write(results: StudyResults, directory: Path) -> list[Path]:
     """Write all exports into a directory and say which files they are."""
     directory.mkdir(parents=True, exist_ok=True)
     paths = [
@@ -50,7 +56,7 @@ def write(results: Results, study: Study, directory: Path) -> list[Path]:
             PROVENANCE_FILE,
         )
     ]
-    paths[0].write_text(study.text, encoding="utf-8")
+    paths[0].write_text(results.study.text, encoding="utf-8")
     results.cells.to_csv(paths[1], index=False)
     results.curves.to_csv(paths[2], index=False)
     predictions_frame(results).to_parquet(paths[3], index=False, **PARQUET)
@@ -59,7 +65,7 @@ def write(results: Results, study: Study, directory: Path) -> list[Path]:
     return paths
 
 
-def predictions_frame(results: Results) -> pd.DataFrame:
+def predictions_frame(results: StudyResults) -> pd.DataFrame:
     """A row an estimator, seed and image: `split, kind, estimator, seed, image, slope, intercept`.
 
     `kind` is `variant` or `yardstick`; yardsticks have no seed; cells that failed have no rows.
@@ -80,7 +86,7 @@ def predictions_frame(results: Results) -> pd.DataFrame:
     return frame.astype({"split": "category", "kind": "category", "estimator": "category"})
 
 
-def images_frame(results: Results) -> pd.DataFrame:
+def images_frame(results: StudyResults) -> pd.DataFrame:
     """A row an image: `split, image, slope, intercept`, the true line."""
     frames = [
         pd.DataFrame(
@@ -96,13 +102,17 @@ def images_frame(results: Results) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def read(study: Study, directory: Path) -> Results:
+def read(study: Study, directory: Path) -> StudyResults:
     """The results that `write` wrote. Raises OSError if a file is missing."""
     cells = pd.read_csv(directory / CELLS_FILE, keep_default_na=False, na_values=[""])
+    levels = {variant.name: variant.levels for variant in study.variants}
+    cells = cells[cells["variant"].isin(levels)]
     predictions = pd.read_parquet(directory / PREDICTIONS_FILE)
     images = pd.read_parquet(directory / IMAGES_FILE)
     # An empty message is a text like any other, but CSV cannot tell it from a missing one.
     cells["message"] = cells["message"].fillna("")
+    for factor in FACTORS:  # a factor that came later has its default in old files
+        cells[factor] = [levels[variant][factor] for variant in cells["variant"]]
     provenance: Mapping[str, Any] = json.loads(
         (directory / PROVENANCE_FILE).read_text(encoding="utf-8")
     )
@@ -116,18 +126,12 @@ def read(study: Study, directory: Path) -> Results:
         )
         for split in study.splits
     }
-    return Results(
-        study=study.name,
-        title=study.title,
-        factors=study.factors,
-        protocol=asdict(study.protocol),
-        cells=cells,
-        curves=pd.read_csv(directory / CURVES_FILE),
+    return StudyResults(
+        study=study,
+        cells=typed(cells, CELL_TYPES),
+        curves=typed(pd.read_csv(directory / CURVES_FILE), CURVE_TYPES),
         splits=splits,
         provenance=provenance,
-        published={v.name: v.published for v in study.variants if v.published is not None},
-        against=study.against,
-        margin=study.margin,
     )
 
 

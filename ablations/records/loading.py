@@ -1,28 +1,30 @@
-"""From the database of a study, or from its committed exports, to `Results`. Nothing here writes a file."""
+"""From the database of a study, or from its committed exports, to `StudyResults`. Nothing here writes a file."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from ablations.execution.cells import evaluation_images, training_images
 from ablations.records import exports
-from ablations.records.results import Results, SplitResults, VariantResults
+from ablations.records.results import (
+    CELL_TYPES,
+    CURVE_TYPES,
+    SplitResults,
+    StudyResults,
+    VariantResults,
+    typed,
+)
 from ablations.records.store import Store, database_path
+from ablations.records.yardsticks import stored_yardsticks
 from ablations.study.outcome import Outcome
 from ablations.study.problems import Problem
 from ablations.study.reader import load_study, parse_study
-from ablations.study.study import ENGINE_VERSION, Cell, Study, StudyError, Variant
-from linefit.images import SPLITS
-from linefit.yardsticks import YARDSTICKS
+from ablations.study.study import Cell, Study, StudyError, Variant
+from linefit.splits import evaluation_images
 
 
 def find_study(study: str | Path, results_dir: Path) -> Study:
@@ -33,7 +35,7 @@ def find_study(study: str | Path, results_dir: Path) -> Study:
     return load_study(study)
 
 
-def load_results(study: str | Path, results_dir: str | Path = Path("results")) -> Results:
+def load_results(study: str | Path, results_dir: str | Path = Path("results")) -> StudyResults:
     """The results of a study, from its database or, where there is none, from its exports.
 
     Raises StudyError if the study is unknown or nothing of it has been run.
@@ -54,14 +56,11 @@ def load_results(study: str | Path, results_dir: str | Path = Path("results")) -
     raise StudyError(str(directory), [Problem("", None, legal)])
 
 
-def results_from_store(study: Study, store: Store) -> Results:
+def results_from_store(study: Study, store: Store) -> StudyResults:
     """Everything the database holds of the study's variants, whatever their seeds."""
-    # A run with --seeds may have gone beyond the study's own seeds: what was trained is shown.
-    seeds = sorted(
-        {seed for (seed,) in store.connection.execute("SELECT DISTINCT seed FROM cells")}
-    )
     outcomes: list[tuple[Cell, Outcome]] = []
-    for cell in study.cells(seeds):
+    # A run with --seeds may have gone beyond the study's own seeds: what was trained is shown.
+    for cell in study.cells(store.seeds()):
         outcome = store.outcome(cell.key)
         if outcome is not None:
             outcomes.append((cell, outcome))
@@ -70,26 +69,13 @@ def results_from_store(study: Study, store: Store) -> Results:
     for split in study.splits:
         params = evaluation_images(split).params
         rows = tuple(_variant_results(v, split, len(params), outcomes) for v in variants)
-        yardsticks = {
-            name: predictions
-            if (predictions := store.yardstick(key, name, split)) is not None
-            else predict_yardstick(name, study.protocol.train_size, split)
-            for key in [yardstick_key(study, split)]
-            for name in study.yardsticks
-        }
-        splits[split] = SplitResults(split, params, rows, yardsticks)
-    return Results(
-        study=study.name,
-        title=study.title,
-        factors=study.factors,
-        protocol=asdict(study.protocol),
-        cells=_cells_frame(outcomes),
+        splits[split] = SplitResults(split, params, rows, stored_yardsticks(study, store, split))
+    return StudyResults(
+        study=study,
+        cells=typed(pd.DataFrame([_cell_row(*pair) for pair in outcomes]), CELL_TYPES),
         curves=_curves_frame(outcomes),
         splits=splits,
         provenance=merge_provenance(store.provenance(cell.key for cell, _ in outcomes)),
-        published={v.name: v.published for v in study.variants if v.published is not None},
-        against=study.against,
-        margin=study.margin,
     )
 
 
@@ -106,33 +92,6 @@ def merge_provenance(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def yardstick_key(study: Study, split: str) -> str:
-    """What a yardstick's predictions depend on: the training split it may be fitted to, and the images."""
-    facts = {
-        "train_size": study.protocol.train_size,
-        "split": asdict(SPLITS[split]),
-        "version": ENGINE_VERSION,
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def predict_yardstick(name: str, train_size: int, split: str) -> npt.NDArray[np.float64]:
-    """Predictions `(M, 2)` of a yardstick on an evaluation split."""
-    estimator = YARDSTICKS[name](training_images(train_size))
-    return np.asarray(estimator(evaluation_images(split).pixels), dtype=np.float64)
-
-
-def store_yardsticks(study: Study, store: Store) -> None:
-    """Compute and store the yardsticks that the database lacks."""
-    for split in study.splits:
-        key = yardstick_key(study, split)
-        for name in study.yardsticks:
-            if store.yardstick(key, name, split) is None:
-                store.put_yardstick(
-                    key, name, split, predict_yardstick(name, study.protocol.train_size, split)
-                )
-
-
 def _variant_results(
     variant: Variant, split: str, size: int, outcomes: list[tuple[Cell, Outcome]]
 ) -> VariantResults:
@@ -147,30 +106,25 @@ def _variant_results(
     )
 
 
-def _cells_frame(outcomes: list[tuple[Cell, Outcome]]) -> pd.DataFrame:
-    rows = []
-    for cell, outcome in outcomes:
-        facts = asdict(
-            replace(outcome, train_loss=np.empty(0), val_mse=np.empty(0), predictions={})
-        )
-        row: dict[str, Any] = {
-            "key": cell.key,
-            "variant": cell.variant.name,
-            **cell.variant.levels,
-            "seed": cell.seed,
-        }
-        row |= {
-            name: value
-            for name, value in facts.items()
-            if name not in ("engine", "train_loss", "val_mse", "predictions")
-        }
-        # The factor `engine` is what the study asks for.
-        row["engine_used"] = outcome.engine
-        row["epochs_done"] = len(outcome.train_loss)
-        row["train_loss"] = outcome.train_loss[-1] if len(outcome.train_loss) else np.nan
-        row["val_mse"] = outcome.val_mse[-1] if len(outcome.val_mse) else np.nan
-        rows.append(row)
-    return pd.DataFrame(rows)
+def _cell_row(cell: Cell, outcome: Outcome) -> dict[str, Any]:
+    return {
+        **cell.variant.levels,
+        "key": cell.key,
+        "variant": cell.variant.name,
+        "seed": cell.seed,
+        "status": outcome.status,
+        "message": outcome.message,
+        "parameters": outcome.parameters,
+        "steps": outcome.steps,
+        "seconds": outcome.seconds,
+        "peak_memory_mib": outcome.peak_memory_mib,
+        "device": outcome.device,
+        "threads": outcome.threads,
+        "engine_used": outcome.engine,
+        "epochs_done": len(outcome.train_loss),
+        "train_loss": outcome.train_loss[-1] if len(outcome.train_loss) else np.nan,
+        "val_mse": outcome.val_mse[-1] if len(outcome.val_mse) else np.nan,
+    }
 
 
 def _curves_frame(outcomes: list[tuple[Cell, Outcome]]) -> pd.DataFrame:
@@ -187,7 +141,5 @@ def _curves_frame(outcomes: list[tuple[Cell, Outcome]]) -> pd.DataFrame:
         for cell, outcome in outcomes
         if len(outcome.train_loss)
     ]
-    if not frames:
-        types = {"variant": str, "seed": int, "epoch": int, "train_loss": float, "val_mse": float}
-        return pd.DataFrame({column: pd.Series(dtype=kind) for column, kind in types.items()})
-    return pd.concat(frames, ignore_index=True)
+    rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return typed(rows, CURVE_TYPES)

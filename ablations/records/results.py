@@ -1,25 +1,22 @@
-"""What a finished study is made of, as plain arrays and tables.
+"""What a finished study is made of, as plain arrays and tables of known columns.
 
-Everything after training (statistics, plots, tables) reads these classes and nothing else; where they come
-from (the database of a study or its committed exports) is the business of `ablations.records.store`.
+Everything after training (statistics, plots, tables) reads these classes and nothing else; where they come from (the
+database of a study or its exports) is the business of the modules beside this one. Methods for notebooks are in
+`ablations.notebook`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ablations.study.study import Level
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from ablations.comparison.study_comparison import StudyComparison
+from ablations.study.problems import nearest
+from ablations.study.study import FACTORS, Level, Study
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Metric = Literal["mse", "slope", "intercept"]
@@ -41,6 +38,35 @@ def metric_errors(
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
     return squared[..., METRICS.index(metric) - 1]
+
+
+# Columns of `StudyResults.cells` and `.curves`, in order, with pandas' names of their types; a factor's column has
+# the type of its levels.
+CELL_TYPES: dict[str, str | None] = {
+    "key": "str",
+    "variant": "str",
+    **dict.fromkeys(FACTORS),
+    "seed": "int64",
+    "status": "str",
+    "message": "str",
+    "parameters": "Int64",  # none where the net was never built
+    "steps": "int64",
+    "seconds": "float64",
+    "peak_memory_mib": "float64",  # of the worker process during the cell
+    "device": "str",
+    "threads": "int64",
+    "engine_used": "str",  # delta or dense; the factor `engine` is what the study asks for
+    "epochs_done": "int64",
+    "train_loss": "float64",  # of the last epoch
+    "val_mse": "float64",  # of the last epoch
+}
+CURVE_TYPES: dict[str, str | None] = {
+    "variant": "str",
+    "seed": "int64",
+    "epoch": "int64",  # from 1
+    "train_loss": "float64",
+    "val_mse": "float64",
+}
 
 
 @dataclass(frozen=True)
@@ -78,77 +104,57 @@ class SplitResults:
 
 
 @dataclass(frozen=True)
-class Results:
+class StudyResults:
     """A study as far as it has been run.
 
-    `cells` has a row a cell: `key`, `variant`, a column a factor, `seed`, `status`, `message`, `parameters`, `steps`,
-    `seconds`, `peak_memory_mib` (of the worker process during the cell), `device`, `threads`, `engine_used` (delta or
-    dense), `epochs_done` and the last epoch's `train_loss` and `val_mse`. `curves` has a row a cell and epoch:
-    `variant`, `seed`, `epoch` (from 1), `train_loss`, `val_mse`.
+    `cells` has a row a cell with the columns of `CELL_TYPES`, `curves` a row a cell and epoch with those of
+    `CURVE_TYPES`. Raises ValueError for tables with other columns or types.
     """
 
-    study: str
-    title: str
-    factors: tuple[str, ...]
-    protocol: Mapping[str, Any]
+    study: Study
     cells: pd.DataFrame
     curves: pd.DataFrame
     splits: Mapping[str, SplitResults]  # evaluation splits in the order of the study, never val
     provenance: Mapping[str, Any]  # git commit, dirty flag, versions, hardware
-    published: Mapping[
-        str, float
-    ]  # variant -> test MSE of the one published report, where there is one
-    against: str = "least_squares"  # what the study compares its variants with
-    margin: float = (
-        1.25  # ratio below which the study calls a variant as good as what it is compared with
-    )
 
-    def to_frame(self, metric: Metric = "mse") -> pd.DataFrame:
-        """A row a cell and evaluation split: `split`, `variant`, a column a factor, `seed`, `status` and the mean of
-        the metric over the split's images, NaN for a cell that is not ok.
-        """
-        rows = [
-            {
-                "split": split.name,
-                "variant": variant.name,
-                **variant.levels,
-                "seed": int(seed),
-                "status": status,
-                metric: float(errors.mean()),
-            }
-            for split in self.splits.values()
-            for variant in split.variants
-            for seed, status, errors in zip(
-                variant.seeds, variant.status, split.errors(variant, metric), strict=True
-            )
+    def __post_init__(self) -> None:
+        problems = [
+            *mistyped("cells", self.cells, CELL_TYPES),
+            *mistyped("curves", self.curves, CURVE_TYPES),
         ]
-        return pd.DataFrame(rows)
+        if problems:
+            raise ValueError("\n".join(problems))
 
-    # The methods below are for notebooks. What they call reads this module, so it is imported when it is needed.
+    @property
+    def largest_split(self) -> SplitResults:
+        """The evaluation split with most images."""
+        return max(self.splits.values(), key=lambda split: len(split.params))
 
-    def compare(self, **options: Any) -> StudyComparison:
-        """`compare_study` on the largest evaluation split, against what the study declares."""
-        from ablations.comparison.study_comparison import compare_study
+    def split(self, name: str) -> SplitResults:
+        """An evaluation split by name. Raises ValueError with the names that there are, and the nearest."""
+        if name in self.splits:
+            return self.splits[name]
+        hint = nearest(name, self.splits)
+        guess = f"; did you mean {hint!r}?" if hint else ""
+        raise ValueError(f"split {name!r} is not one of {', '.join(self.splits)}{guess}")
 
-        largest = max(self.splits.values(), key=lambda split: len(split.params)).name
-        return compare_study(
-            self, **{"split": largest, "against": self.against, "margin": self.margin, **options}
-        )
 
-    def plot_mse(self, split: str | None = None) -> Figure:
-        """`ablations.report.plots.plot_mse`, by default on the study's first evaluation split."""
-        from ablations.report.plots import plot_mse
+def typed(frame: pd.DataFrame, types: Mapping[str, str | None]) -> pd.DataFrame:
+    """The frame with the columns and types of a schema; text that is missing becomes NaN."""
+    ordered = frame.reindex(columns=list(types))
+    return ordered.astype({column: kind for column, kind in types.items() if kind is not None})
 
-        return plot_mse(self, split or next(iter(self.splits)))
 
-    def plot_slope_intercept(self, split: str | None = None) -> Figure:
-        """`ablations.report.plots.plot_slope_intercept`, by default on the study's first evaluation split."""
-        from ablations.report.plots import plot_slope_intercept
-
-        return plot_slope_intercept(self, split or next(iter(self.splits)))
-
-    def plot_learning_curves(self) -> Figure:
-        """`ablations.report.plots.plot_learning_curves`."""
-        from ablations.report.plots import plot_learning_curves
-
-        return plot_learning_curves(self)
+def mistyped(name: str, frame: pd.DataFrame, types: Mapping[str, str | None]) -> list[str]:
+    """What a frame has otherwise than its schema says, one line a problem."""
+    if list(frame.columns) != list(types):
+        missing = [column for column in types if column not in frame]
+        unknown = [str(column) for column in frame if column not in types]
+        return [
+            f"{name}: columns {missing} are missing, {unknown} are unknown, or their order is not {list(types)}"
+        ]
+    return [
+        f"{name}: column {column!r} has type {frame[column].dtype}, not {kind}"
+        for column, kind in types.items()
+        if kind is not None and frame[column].dtype != kind
+    ]

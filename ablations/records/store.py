@@ -171,6 +171,11 @@ class Store:
         """Key -> status of every stored cell."""
         return dict(self.connection.execute("SELECT key, status FROM cells").fetchall())
 
+    def seeds(self) -> list[int]:
+        """Every seed of which some cell is stored, in ascending order."""
+        rows = self.connection.execute("SELECT DISTINCT seed FROM cells ORDER BY seed").fetchall()
+        return [seed for (seed,) in rows]
+
     def timings(self) -> dict[str, tuple[float, str]]:
         """Key -> seconds of training and the device, of every stored cell."""
         rows = self.connection.execute("SELECT key, seconds, device FROM cells").fetchall()

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablations.comparison.study_comparison import StudyComparison, compare_study
-from ablations.execution.cells import evaluation_images
 from ablations.records import exports
-from ablations.records.results import Results
+from ablations.records.results import StudyResults
 from ablations.report.page import write_report
 from ablations.report.plots import write_figures
-from ablations.study.study import Study
+from linefit.splits import evaluation_images
 
 
 @dataclass(frozen=True)
@@ -22,19 +21,16 @@ class Outputs:
     paths: list[Path]
 
 
-def compare_all(results: Results) -> dict[str, StudyComparison]:
+def compare_all(results: StudyResults) -> dict[str, StudyComparison]:
     """The study's own comparison on every evaluation split."""
-    return {
-        split: compare_study(results, split=split, against=results.against, margin=results.margin)
-        for split in results.splits
-    }
+    return {split: compare_study(results, split=split) for split in results.splits}
 
 
 def summary_markdown(
-    results: Results, comparisons: dict[str, StudyComparison], command: str
+    results: StudyResults, comparisons: dict[str, StudyComparison], command: str
 ) -> str:
     """The summary as a page: the command that made it, and a table, sentences and the methods a split."""
-    parts = [f"# {results.study}: {results.title}", f"Made by `{command}`."]
+    parts = [f"# {results.study.name}: {results.study.title}", f"Made by `{command}`."]
     for split, comparison in comparisons.items():
         shown = results.splits[split]
         parts += [
@@ -46,19 +42,18 @@ def summary_markdown(
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def write_outputs(results: Results, study: Study, directory: Path, command: str) -> Outputs:
+def write_outputs(results: StudyResults, directory: Path, command: str) -> Outputs:
     """Write all outputs of a study; those of an earlier run are replaced."""
     comparisons = compare_all(results)
-    paths = exports.write(results, study, directory)
+    paths = exports.write(results, directory)
     for split, comparison in comparisons.items():
         paths.append(directory / f"compare_{split}.csv")
         paths[-1].write_text(comparison.to_text("csv"), encoding="utf-8")
     paths.append(directory / "summary.md")
     paths[-1].write_text(summary_markdown(results, comparisons, command), encoding="utf-8")
     figures = directory / "figures"
-    paths += write_figures(
-        results, figures, {study.splits[0]: evaluation_images(study.splits[0]).pixels}
-    )
+    first = next(iter(results.splits))
+    paths += write_figures(results, figures, {first: evaluation_images(first).pixels})
     paths.append(directory / "report.html")
     write_report(results, comparisons, figures, paths[-1], command=command)
     return Outputs(comparisons, paths)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 
 from ablations.comparison.study_comparison import StudyComparison
 from ablations.comparison.wording import METRIC_WORDS, display_table, footnotes, importance_display
-from ablations.records.results import Results
+from ablations.records.results import StudyResults
 from ablations.report.plots import figure_names
 from ablations.report.plots.style import (
     BAND,
@@ -82,7 +82,7 @@ class InlineFigure:
 
 
 def write_report(
-    results: Results,
+    results: StudyResults,
     comparisons: Mapping[str, StudyComparison],
     figures: Path,
     path: Path,
@@ -121,7 +121,7 @@ def write_report(
         failures=cell_table(results, failed, "Cells that failed") if len(failed) else None,
         cells=cell_table(results, cells, "All cells"),
         facts={name: facts(value) for name, value in results.provenance.items()},
-        protocol={name: facts(value) for name, value in results.protocol.items()},
+        protocol={name: facts(value) for name, value in asdict(results.study.protocol).items()},
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
@@ -146,9 +146,9 @@ def text_table(frame: pd.DataFrame, caption: str) -> Table:
     return Table(caption, names, [bool(flag) for flag in numeric], rows, heading)
 
 
-def cell_table(results: Results, cells: pd.DataFrame, caption: str) -> Table:
+def cell_table(results: StudyResults, cells: pd.DataFrame, caption: str) -> Table:
     """The table of some cells, keys cut short, without the factors: they are in the variant's name."""
-    shown = cells.drop(columns=[*results.factors], errors="ignore")
+    shown = cells.drop(columns=[*results.study.factors], errors="ignore")
     shown = shown.assign(key=shown["key"].str[:KEY_SHOWN])
     texts = {str(name).replace("_", " "): [text_of(x) for x in shown[name]] for name in shown}
     return text_table(pd.DataFrame(texts, dtype=str), caption)

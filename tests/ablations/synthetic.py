@@ -1,4 +1,4 @@
-"""Made-up `Results` of a chosen size, for tests of what reads them.
+"""Made-up `StudyResults` of a chosen size, for tests of what reads them.
 
 Errors are heavy-tailed and have seed and image effects, as those of trained nets.
 """
@@ -6,13 +6,23 @@ Errors are heavy-tailed and have seed and image effects, as those of trained net
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from itertools import islice, product
 
 import numpy as np
 import pandas as pd
 
-from ablations.records.results import Results, SplitResults, VariantResults
+from ablations.records.results import (
+    CELL_TYPES,
+    CURVE_TYPES,
+    SplitResults,
+    StudyResults,
+    VariantResults,
+    typed,
+)
+from ablations.study.study import PROTOCOL_FACTORS, Level, Study, Variant
 from linefit.images import lab_images
+from linefit.protocol import Protocol
 
 RANDOM_OFFSET = 99_999  # the lab's test split
 FACTORS = ("architecture", "coordinates", "pooling", "width")
@@ -44,15 +54,20 @@ def synthetic_results(
     epochs: int = 10,
     splits: tuple[str, ...] = ("test",),
     seed: int = 0,
-) -> Results:
+) -> StudyResults:
     """Results with `n_variants` (at most 60) of `n_seeds` cells each.
 
     `failures` maps (variant, seed), both counted from 0, to a status.
     """
     rng = np.random.default_rng(seed)
     failures = failures or {}
-    grid = [tuple(levels) for levels in islice(product(*LEVELS), n_variants)]
-    names = ["-".join(map(str, levels[:-1])) + f"-w{levels[-1]}" for levels in grid]
+    grid = list(islice(product(*LEVELS), n_variants))
+    protocol = Protocol(epochs=epochs)
+    names = ["-".join(map(str, row[:-1])) + f"-w{row[-1]}" for row in grid]
+    levels = {
+        name: {**dict(zip(FACTORS, row, strict=True)), **asdict(protocol)}
+        for name, row in zip(names, grid, strict=True)
+    }
     status = {
         (name, k): failures.get((v, k), "ok")
         for v, name in enumerate(names)
@@ -69,8 +84,8 @@ def synthetic_results(
             "key": [f"{rng.integers(2**63):016x}" * 4 for _ in status],
             "variant": [name for name, _ in status],
             **{
-                factor: [grid[names.index(name)][i] for name, _ in status]
-                for i, factor in enumerate(FACTORS)
+                factor: [levels[name][factor] for name, _ in status]
+                for factor in (*FACTORS, *PROTOCOL_FACTORS)
             },
             "seed": [k for _, k in status],
             "status": list(status.values()),
@@ -81,7 +96,7 @@ def synthetic_results(
             "steps": 40 * epochs,
             "seconds": rng.uniform(10, 20, len(status)),
             "peak_memory_mib": 512.0,
-            "engine": "dense",
+            "engine_used": "dense",
             "device": "cpu",
             "threads": 1,
             "epochs_done": [epochs if s == "ok" else epochs // 2 for s in status.values()],
@@ -91,15 +106,25 @@ def synthetic_results(
             "val_mse": [rms[name] ** 2 if s == "ok" else np.nan for (name, _), s in status.items()],
         }
     )
-    return Results(
-        study="synthetic",
-        title="Synthetic grid",
-        factors=FACTORS,
-        protocol={"train_size": 5000, "epochs": epochs, "batch_size": 128, "loss": "mse"},
-        cells=cells,
-        curves=pd.DataFrame(curves, columns=["variant", "seed", "epoch", "train_loss", "val_mse"]),
+    published = {names[0]: 16.5643}
+    return StudyResults(
+        study=Study(
+            name="synthetic",
+            title="Synthetic grid",
+            variants=tuple(Variant(name, levels[name], published.get(name)) for name in names),
+            factors=FACTORS,
+            seeds=tuple(range(n_seeds)),
+            protocol=protocol,
+            splits=splits,
+            yardsticks=("constant", *YARDSTICKS),
+            against="least_squares",
+            margin=1.25,
+            text="",
+        ),
+        cells=typed(cells, CELL_TYPES),
+        curves=typed(pd.DataFrame(curves, columns=list(CURVE_TYPES)), CURVE_TYPES),
         splits={
-            split: _split(split, i * n_images, names, grid, status, rms, n_seeds, n_images, rng)
+            split: _split(split, i * n_images, names, levels, status, rms, n_seeds, n_images, rng)
             for i, split in enumerate(splits)
         },
         provenance={
@@ -110,7 +135,6 @@ def synthetic_results(
             "cores": [2, 16],
             "gpu": None,
         },
-        published={names[0]: 16.5643},
     )
 
 
@@ -118,7 +142,7 @@ def _split(
     split: str,
     offset: int,
     names: list[str],
-    grid: list[tuple[str | int, ...]],
+    levels: Mapping[str, Mapping[str, Level]],
     status: Mapping[tuple[str, int], str],
     rms: Mapping[str, float],
     n_seeds: int,
@@ -130,7 +154,7 @@ def _split(
     hardness = rng.lognormal(0, 0.6, (n_images, 1))
     hardness /= np.sqrt((hardness**2).mean())
     variants = []
-    for name, levels in zip(names, grid, strict=True):
+    for name in names:
         seed_scale = rng.lognormal(0, 0.2, (n_seeds, 1, 1))
         noise = (
             rng.standard_normal((n_seeds, n_images, 2)) * hardness * scale * rms[name] * seed_scale
@@ -140,7 +164,7 @@ def _split(
         variants.append(
             VariantResults(
                 name=name,
-                levels=dict(zip(FACTORS, levels, strict=True)),
+                levels=levels[name],
                 seeds=np.arange(n_seeds),
                 status=ends,
                 predictions=(params + noise).astype(np.float32),

@@ -1,4 +1,4 @@
-"""Figures of a study, each a function from `Results` to a matplotlib Figure, and `write_figures` for all of them.
+"""Figures of a study, each a function from `StudyResults` to a matplotlib Figure, and `write_figures` for all of them.
 
 Figures show what `ablations.statistics` computed; nothing here estimates, trains or reads files.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ablations.records.results import Results
+from ablations.records.results import StudyResults
 from ablations.report.plots.curves import plot_learning_curves
 from ablations.report.plots.gallery import plot_gallery
 from ablations.report.plots.mse import plot_mse, plot_slope_intercept
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-def figure_names(results: Results) -> list[str]:
+def figure_names(results: StudyResults) -> list[str]:
     """File names, without suffix, of the figures that a study may have, in the order they are read in."""
     of_splits = [
         f"{figure}_{split}"
@@ -38,7 +38,9 @@ def figure_names(results: Results) -> list[str]:
 
 
 def write_figures(
-    results: Results, directory: Path, pixels: Mapping[str, npt.NDArray[np.bool_]] | None = None
+    results: StudyResults,
+    directory: Path,
+    pixels: Mapping[str, npt.NDArray[np.bool_]] | None = None,
 ) -> list[Path]:
     """Write every figure as PNG and SVG into `directory` (made where it is missing) and return the paths.
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from ablations.records.results import FloatArray, Results
+from ablations.records.results import FloatArray, StudyResults
 from ablations.report.plots.style import (
     BLUE,
     FAILED,
@@ -40,7 +40,7 @@ LOSSES: dict[str, tuple[str, str, Any]] = {  # label, colour, line style
 }
 
 
-def plot_learning_curves(results: Results) -> Figure:
+def plot_learning_curves(results: StudyResults) -> Figure:
     """Train loss and val MSE by epoch of every cell, on shared log axes.
 
     The median is over all seeds of the variant: a seed that ended early counts as infinitely bad from there on,
@@ -61,7 +61,7 @@ def plot_learning_curves(results: Results) -> Figure:
         canvas = page(
             LEFT + columns * width + (columns - 1) * GAP,
             rows * step - GAP + FOOTER,
-            title=f"{results.title}: learning curves",
+            title=f"{results.study.title}: learning curves",
             note="Both losses are the mean of the squared errors of slope (no unit) and intercept (pixels²). Thin: one "
             "seed. Thick: the median over all seeds, one that ended early counting as infinitely bad from there on. "
             "Beside a variant: seeds ok of all. The train loss is a mean over the epoch, while the net changes.",

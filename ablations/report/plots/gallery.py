@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ablations.records.results import FloatArray, Results, SplitResults
+from ablations.records.results import FloatArray, SplitResults, StudyResults
 from ablations.report.plots.style import (
     BLUE,
     GREEN,
@@ -59,7 +59,7 @@ class Net:
 
 
 def plot_gallery(
-    results: Results,
+    results: StudyResults,
     split: str,
     pixels: npt.NDArray[np.bool_],
     *,
@@ -72,9 +72,7 @@ def plot_gallery(
     the error averaged over these nets, so anyone gets the same ones. Raises ValueError for other pixels, splits and
     variants.
     """
-    if split not in results.splits:
-        raise ValueError(f"split {split!r} is not one of {', '.join(results.splits)}")
-    data = results.splits[split]
+    data = results.split(split)
     if pixels.ndim != 3 or len(pixels) != len(data.params):
         raise ValueError(
             f"pixels {pixels.shape} are not the {len(data.params)} images of split {split!r}: (M, dim, dim) is needed"
@@ -89,7 +87,7 @@ def plot_gallery(
         canvas = page(
             LEFT + COLUMNS * PANEL + (COLUMNS - 1) * GAP,
             rows * (PANEL + TITLE) + 0.45,
-            title=f"{results.title}: lines through images of split {split}",
+            title=f"{results.study.title}: lines through images of split {split}",
             note=_note(results, split, nets, variants is None and len(nets) < len(data.variants)),
             legend=_legend(nets, least_squares is not None),
         )
@@ -233,7 +231,7 @@ def _legend(nets: Sequence[Net], least_squares: bool) -> list[Line2D]:
     return entries
 
 
-def _note(results: Results, split: str, nets: Sequence[Net], chosen: bool) -> str:
+def _note(results: StudyResults, split: str, nets: Sequence[Net], chosen: bool) -> str:
     seeds = ", ".join(f"{letter} {net.seed}" for letter, net in zip("ABCD", nets, strict=False))
     parts = [
         "x = column, y = dim - row. MSE is that of (slope, intercept), averaged over the nets shown;"

@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ablations.records.results import Metric, Results, SplitResults
+from ablations.comparison.scored import published_values
+from ablations.records.results import Metric, SplitResults, StudyResults
 from ablations.report.plots.style import (
     BAND,
     BLUE,
@@ -106,22 +107,21 @@ class Panel:
         return HEADER + FLAG * (1.5 + max((flag.row for flag in self.flags), default=-1))
 
 
-def plot_mse(results: Results, split: str) -> Figure:
+def plot_mse(results: StudyResults, split: str) -> Figure:
     """Mean squared error by variant on an evaluation split: seeds, mean, 95% interval, yardsticks, published values.
 
     Raises ValueError for a split that the results do not have.
     """
-    # The published values are of the lab's test split.
-    published = results.published if split == "test" else {}
+    published = published_values(results.study, split, "mse")
     panel = _panel(results, split, "mse", published, width=5.2)
-    return _figure(f"{results.title}: MSE by variant", [panel])
+    return _figure(f"{results.study.title}: MSE by variant", [panel])
 
 
-def plot_slope_intercept(results: Results, split: str) -> Figure:
+def plot_slope_intercept(results: StudyResults, split: str) -> Figure:
     """The squared errors of slope and of intercept by variant, in a panel each. Raises as `plot_mse`."""
     metrics: tuple[Metric, ...] = ("slope", "intercept")
     panels = [_panel(results, split, metric, {}, width=3.4) for metric in metrics]
-    return _figure(f"{results.title}: errors of slope and of intercept by variant", panels)
+    return _figure(f"{results.study.title}: errors of slope and of intercept by variant", panels)
 
 
 def stack_flags(positions: Sequence[float], widths: Sequence[float]) -> list[int]:
@@ -139,11 +139,13 @@ def stack_flags(positions: Sequence[float], widths: Sequence[float]) -> list[int
 
 
 def _panel(
-    results: Results, split_name: str, metric: Metric, published: Mapping[str, float], width: float
+    results: StudyResults,
+    split_name: str,
+    metric: Metric,
+    published: Mapping[str, float],
+    width: float,
 ) -> Panel:
-    if split_name not in results.splits:
-        raise ValueError(f"split {split_name!r} is not one of {', '.join(results.splits)}")
-    split = results.splits[split_name]
+    split = results.split(split_name)
     summaries = summarise(split, metric)
     published = {s.name: published[s.name] for s in summaries if s.name in published}
     means = {name: float(split.yardstick_errors(name, metric).mean()) for name in split.yardsticks}

@@ -1,6 +1,7 @@
 """The command line as its users meet it: real processes, real training, exit codes, crashes and resumption."""
 
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -277,6 +278,16 @@ def test_list_export_env_and_report(finished, tmp_path):
     )
     facts = json.loads(call("env", module="ablations").stdout)
     assert facts["versions"]["torch"]
+    made = directory / "results" / "tiny" / "summary.md"
+    summary = made.read_text()
+    made.unlink()
+    reported = invoke("report", "tiny", "--results", results)
+    assert reported.exit_code == 0
+    written = [Path(line) for line in reported.stdout.splitlines()]
+    assert {"summary.md", "report.html", "compare_test.csv"} <= {path.name for path in written}
+    assert all(path.is_file() for path in written)
+    # all but the line that says which command made it
+    assert made.read_text().splitlines()[3:] == summary.splitlines()[3:]
     missing = invoke("export", "quick", "--results", tmp_path)
     assert missing.exit_code == 2
     assert "python -m ablations.run quick" in missing.stderr
@@ -316,6 +327,19 @@ def test_results_of_an_earlier_version_of_a_file_are_not_those_of_the_file(finis
     done = invoke("report", edited, "--results", directory / "results")
     assert done.exit_code == 2
     assert "python -m ablations.run" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["compare", "report", "export"])
+def test_a_file_that_cannot_be_read_is_a_message(finished, tmp_path, verb):
+    directory, _ = finished
+    shutil.copytree(directory / "results" / "tiny", tmp_path / "tiny")
+    database_path(tmp_path, "tiny").unlink()
+    (tmp_path / "tiny" / "images.parquet").unlink()
+    done = invoke(verb, "tiny", "--results", tmp_path)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: ")
+    assert "images.parquet" in done.stderr
+    assert not done.stdout
 
 
 def test_a_broken_study_hides_no_other(tmp_path):

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 import ablations.records.loading
-from ablations.cli.compare import app
+from ablations.cli.main import app
 from ablations.comparison.study_comparison import compare_study
 from ablations.comparison.wording import p_value, two_digits, with_interval
-from ablations.records.results import Results
+from ablations.records.results import StudyResults
 from ablations.statistics import compare_to_baseline, crossed_mean
 from ablations.study.problems import Problem
 from ablations.study.study import StudyError
@@ -23,7 +23,7 @@ from tests.ablations.synthetic import synthetic_results
 
 
 @pytest.fixture(scope="module")
-def results() -> Results:
+def results() -> StudyResults:
     """A full 1 x 3 x 2 x 2 grid of which the second variant lost a seed."""
     return synthetic_results(12, 5, 400, failures={(1, 2): "diverged"}, splits=("test", "more"))
 
@@ -32,7 +32,7 @@ def row_of(table: pd.DataFrame, name: str) -> pd.Series:
     return table.set_index("variant").loc[name]
 
 
-def with_error(results: Results, name: str, factor: float, seed: int = 0) -> Results:
+def with_error(results: StudyResults, name: str, factor: float, seed: int = 0) -> StudyResults:
     """The first split with another variant, whose residuals are `factor` times those of least squares."""
     split = next(iter(results.splits.values()))
     rng = np.random.default_rng(seed)
@@ -160,7 +160,7 @@ def test_against_the_floor_or_a_variant(results):
 
 
 def test_published_numbers_stand_beside_the_test_mse_only(results):
-    (name,) = results.published
+    name = results.study.variants[0].name
     assert row_of(compare_study(results, split="test").table, name)["published"] == 16.5643
     assert compare_study(results, split="more").table["published"].isna().all()
     assert compare_study(results, split="test", metric="slope").table["published"].isna().all()
@@ -331,7 +331,7 @@ def verb(results, monkeypatch):
         return results
 
     monkeypatch.setattr(ablations.records.loading, "load_results", load_results)
-    return lambda *arguments: CliRunner().invoke(app, arguments)
+    return lambda *arguments: CliRunner().invoke(app, ["compare", *arguments])
 
 
 def test_verb_prints_table_and_methods_on_stdout(verb, results):

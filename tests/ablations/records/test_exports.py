@@ -1,15 +1,19 @@
 """What is exported can be read back, and says the same as the database."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from ablations.notebook import Results
 from ablations.records import exports
 from ablations.records.loading import load_results, merge_provenance, results_from_store
 from ablations.records.store import Store, database_path
 from ablations.study.outcome import Outcome
 from ablations.study.reader import parse_study
-from ablations.study.study import StudyError
+from ablations.study.study import FACTORS, StudyError
+from tests.ablations.synthetic import synthetic_results
 from tests.ablations.tiny import TEXT
 
 STUDY = parse_study(TEXT, name="tiny", source="tiny.toml")
@@ -44,24 +48,14 @@ def results_dir(tmp_path):
         )
         store.put(STUDY.cells()[1], diverged, {"git_commit": "def", "git_dirty": False})
         results = results_from_store(STUDY, store)
-    exports.write(results, STUDY, tmp_path / "tiny")
+    exports.write(results, tmp_path / "tiny")
     return tmp_path
 
 
 def assert_same(one, other):
-    for name in (
-        "study",
-        "title",
-        "factors",
-        "protocol",
-        "published",
-        "against",
-        "margin",
-        "provenance",
-    ):
-        assert getattr(one, name) == getattr(other, name), name
-    pd.testing.assert_frame_equal(one.cells, other.cells, check_dtype=False)
-    pd.testing.assert_frame_equal(one.curves, other.curves, check_dtype=False)
+    assert (one.study, one.provenance) == (other.study, other.provenance)
+    pd.testing.assert_frame_equal(one.cells, other.cells)
+    pd.testing.assert_frame_equal(one.curves, other.curves)
     assert one.splits.keys() == other.splits.keys()
     for name, split in one.splits.items():
         np.testing.assert_array_equal(split.params, other.splits[name].params)
@@ -91,7 +85,7 @@ def test_failed_cells_are_rows_of_nan_and_missing_cells_are_not_there(results_di
     assert coordinates.status == ("diverged", "ok")
     assert np.isnan(coordinates.predictions[0]).all()
     assert np.isfinite(coordinates.predictions[1]).all()
-    frame = results.to_frame()
+    frame = Results.of(results).to_frame()
     assert frame["mse"].isna().tolist() == [False] * 3 + [True, False]
 
 
@@ -110,6 +104,23 @@ def test_the_tidy_rows_hold_what_the_arrays_hold(results_dir):
         "least_squares",
         "posterior_mean",
     }
+
+
+def test_made_up_results_have_the_columns_and_types_of_real_ones(results_dir):
+    real = load_results("tiny", results_dir)
+    made_up = synthetic_results(2, 3, 20, failures={(0, 1): "oom"})
+    pd.testing.assert_series_equal(
+        real.cells.dtypes.drop(list(FACTORS)), made_up.cells.dtypes.drop(list(FACTORS))
+    )
+    pd.testing.assert_series_equal(real.curves.dtypes, made_up.curves.dtypes)
+
+
+def test_tables_of_another_form_are_refused(results_dir):
+    real = load_results("tiny", results_dir)
+    with pytest.raises(ValueError, match=r"cells: columns \['seed'\] are missing"):
+        replace(real, cells=real.cells.drop(columns="seed"))
+    with pytest.raises(ValueError, match="curves: column 'epoch' has type float64, not int64"):
+        replace(real, curves=real.curves.astype({"epoch": float}))
 
 
 def test_provenances_that_differ_are_both_told(results_dir):

@@ -101,7 +101,7 @@ def test_every_reference_inside_it_leads_somewhere(html):
 
 def test_it_says_everything_it_was_given(html, results):
     text = Page(html).text
-    assert results.title in text
+    assert results.study.title in text
     assert COMMAND in text
     assert "torch 2.13.0, numpy 2.4.6" in text
     assert all(key[:10] in text for key in results.cells["key"])
@@ -159,9 +159,9 @@ def test_no_colour_of_a_figure_is_fixed(html):
 
 def test_what_was_given_is_escaped(results, tmp_path):
     evil = "<script>alert('&')</script>"
-    cells = results.cells.assign(message=evil)
+    cells = results.cells.assign(message=pd.Series(evil, results.cells.index, dtype="str"))
     page_path = tmp_path / "r.html"
-    evil_results = replace(results, title=evil, cells=cells)
+    evil_results = replace(results, study=replace(results.study, title=evil), cells=cells)
     write_report(evil_results, comparisons(results), tmp_path, page_path, command=evil)
     page = Page(page_path.read_text())
     assert "script" not in page.tags

@@ -98,7 +98,9 @@ def test_long_names_widen_the_figure_and_stay_whole():
     variants = tuple(replace(variant, name=names[variant.name]) for variant in split.variants)
     results = replace(
         results,
-        title="A title that is much longer than any figure is wide: " * 4,
+        study=replace(
+            results.study, title="A title that is much longer than any figure is wide: " * 4
+        ),
         splits={"test": replace(split, variants=variants)},
         cells=results.cells.replace({"variant": names}),
         curves=results.curves.replace({"variant": names}),
@@ -205,7 +207,7 @@ def test_published_values_stand_on_the_test_split_only():
         split: [s.get_xdata()[0] for s in markers(plot_mse(results, split).axes[0], "*")]
         for split in results.splits
     }
-    assert stars == {"test": list(results.published.values()), "test_large": []}
+    assert stars == {"test": [16.5643], "test_large": []}
     (star,) = markers(plot_mse(results, "test").axes[0], "*")
     assert to_hex(star.get_color()) == PURPLE
 

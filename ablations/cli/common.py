@@ -1,0 +1,84 @@
+"""What all verbs share: exit codes, one policy for errors, options, and how tables are printed.
+
+Nothing heavy is imported here: `--help` and mistakes of usage are to be answered at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from ablations.comparison.layout import Format
+from ablations.records.folder import RESULTS_DIR
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+ResultsDir = Annotated[
+    Path, typer.Option("--results", metavar="DIR", help="Where results are kept.")
+]
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY|FILE.toml", help="A study's name or file; see `list`.")
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
+
+
+def results_option(results_dir: Path) -> str:
+    """`--results DIR` as it has to be typed, with a space before it; nothing where it is the default."""
+    return "" if results_dir == RESULTS_DIR else f" --results {shlex.quote(str(results_dir))}"
+
+
+def command_line() -> str:
+    """The command as it was typed, to be typed again."""
+    module = "ablations.run" if Path(sys.argv[0]).name == "run.py" else "ablations"
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
+
+
+def tell(text: str) -> None:
+    """A message to the person, apart from the data on stdout."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def usage_errors(*, values: bool = True) -> Iterator[None]:
+    """Turn errors that the user can mend into messages and exit code 2.
+
+    These are mistakes in studies and options, databases that cannot be used and files that cannot be read or written.
+    With `values=False` another ValueError is no mistake of the user's and keeps its traceback.
+    """
+    from ablations.records.store import StoreError
+    from ablations.study.study import StudyError
+
+    try:
+        yield
+    except StudyError as error:
+        tell(str(error))
+        raise typer.Exit(EXIT_USAGE) from error
+    except (ValueError, StoreError, OSError) as error:
+        if isinstance(error, ValueError) and not values:
+            raise
+        tell(f"error: {error}")
+        raise typer.Exit(EXIT_USAGE) from error
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into a message on how to go on, and exit code 130."""
+
+    def interrupt(number: int, frame: object) -> NoReturn:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    earlier = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell(f"\nInterrupted. Finished cells are safe; go on with: {command_line()}")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, earlier)

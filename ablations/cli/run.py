@@ -1,0 +1,126 @@
+"""`python -m ablations.run [STUDY|FILE.toml]`, also `python -m ablations run`: train, compare, draw, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from ablations.cli.common import (
+    EXIT_FAILED,
+    ResultsDir,
+    StudyArgument,
+    command_line,
+    interruptible,
+    results_option,
+    tell,
+    usage_errors,
+)
+from ablations.records.folder import RESULTS_DIR
+
+if TYPE_CHECKING:
+    from ablations.driver import Options, Run
+    from ablations.execution.plan import Plan
+
+
+def run(
+    study: StudyArgument = "quick",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be trained; write nothing.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds instead of the study's: 10, or 0,3,7, or 0-9.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FACTOR=LEVEL[,LEVEL]", help="Only such cells; `variant` and `seed` work too."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Train at most so many cells now.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed/--skip-failed", help="Train failed cells again.")
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first cell that fails.")
+    ] = False,
+    timeout: Annotated[float | None, typer.Option(min=1, help="Seconds a cell may take.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; by default one a core.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each worker.")] = 1,
+    results_dir: ResultsDir = RESULTS_DIR,
+) -> None:
+    """Train what is missing of a study, compare its variants with least squares, draw and report.
+
+    Finished cells are kept: the same command again goes on where it was interrupted.
+    """
+    with usage_errors():
+        from ablations.driver import Options, run_study
+        from ablations.execution.plan import make_plan, parse_seeds
+        from ablations.records.store import Store, database_path
+        from ablations.study.reader import load_study
+
+        options = Options(device, workers, threads, timeout, fail_fast)
+        chosen = None if seeds is None else parse_seeds(seeds)
+        found = load_study(study)
+        selection: dict[str, Any] = {
+            "seeds": chosen,
+            "where": where or (),
+            "limit": limit,
+            "retry_failed": retry_failed,
+        }
+        with Store.read(database_path(results_dir, found.name)) as store:
+            plan = make_plan(found, store, device=options.resolved_device(), **selection)
+        tell(describe(plan, options))
+    if dry_run:
+        raise typer.Exit(EXIT_FAILED if plan.failed else 0)
+    with usage_errors(values=False), interruptible():
+        finished = run_study(
+            found, **selection, results_dir=results_dir, options=options, command=command_line()
+        )
+    conclude(finished, study, results_dir)
+
+
+def conclude(finished: Run, study: str, results_dir: Path) -> NoReturn:
+    """Print what a run found, what it wrote and what to do next; exit with its code."""
+    results, comparisons = finished.results, finished.outputs.comparisons
+    name, largest = results.study.name, results.largest_split
+    for split, comparison in comparisons.items():
+        size = len(results.splits[split].params)
+        print(f"\n{name} on {split} ({size:,} images)\n\n{comparison.to_text('table')}")
+    print()
+    for variant in largest.variants:
+        print(comparisons[largest.name].sentence(variant.name))
+    print(
+        f"\nWritten to {results_dir / name}/: report.html, summary.md, figures/, tables (CSV) and predictions (Parquet)"
+    )
+    total = len(finished.plan.selected)
+    if finished.missing:
+        print(f"Not trained yet: {finished.missing} of {total} cells; go on with: {command_line()}")
+    if finished.failed:
+        again = command_line()
+        again += "" if "--retry-failed" in again else " --retry-failed"
+        print(f"Failed: {finished.failed} of {total} cells; try them again with: {again}")
+    extra = results_option(results_dir)
+    print(f"Next: python -m ablations compare {name} --split {largest.name}{extra}")
+    if study == "quick":
+        print("      python -m ablations.run lab5   # the lab's full protocol")
+    raise typer.Exit(EXIT_FAILED if finished.failed else 0)
+
+
+def describe(plan: Plan, options: Options) -> str:
+    """One line on what a run would do."""
+    workers = min(options.resolved_workers(), max(len(plan.todo), 1))
+    counts = (
+        f"{plan.study.name}: {len(plan.selected)} cells, {len(plan.done)} done, {len(plan.failed)} failed, "
+        f"{len(plan.todo)} to do"
+    )
+    if not plan.todo:
+        return counts
+    place = f"on {options.resolved_device()}, {workers} worker{'s' if workers > 1 else ''}"
+    return f"{counts} {place}, {plan.estimate(workers)}"

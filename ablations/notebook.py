@@ -1,0 +1,148 @@
+"""The library's front: run or load a study and get `Results`, whose methods compare and draw; the work is elsewhere.
+
+Nothing below this module imports it: data, comparison and figures do not know that notebooks exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ablations import driver
+from ablations.comparison.study_comparison import StudyComparison, compare_study
+from ablations.records import loading
+from ablations.records.folder import RESULTS_DIR
+from ablations.records.results import Metric, StudyResults
+from ablations.report import plots
+from ablations.study.reader import load_study
+from ablations.study.study import Study
+
+
+class Results(StudyResults):
+    """A study as far as it has been run: tables, comparisons with least squares, figures.
+
+    `cells` and `curves` are tables, `splits` holds every prediction, `study` says what was run, `provenance` by what.
+    """
+
+    @classmethod
+    def of(cls, data: StudyResults) -> Results:
+        """The same data with the methods of this class."""
+        return cls(data.study, data.cells, data.curves, data.splits, data.provenance)
+
+    def __repr__(self) -> str:
+        ok = int((self.cells["status"] == "ok").sum())
+        splits = ", ".join(f"{s.name} ({len(s.params):,} images)" for s in self.splits.values())
+        variants = self.cells["variant"].nunique()
+        return (
+            f"<Results of {self.study.name}: {variants} variants, {ok} of {len(self.cells)} cells ok;"
+            f" evaluated on {splits}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: this and the comparison with what the study declares."""
+        return self.compare()._repr_html_()
+
+    def to_frame(self, metric: Metric = "mse") -> pd.DataFrame:
+        """A row a cell and evaluation split: `split`, `variant`, a column a factor, `seed`, `status` and the mean of
+        the metric over the split's images, NaN for a cell that is not ok.
+        """
+        rows = [
+            {
+                "split": split.name,
+                "variant": variant.name,
+                **variant.levels,
+                "seed": int(seed),
+                "status": status,
+                metric: float(errors.mean()),
+            }
+            for split in self.splits.values()
+            for variant in split.variants
+            for seed, status, errors in zip(
+                variant.seeds, variant.status, split.errors(variant, metric), strict=True
+            )
+        ]
+        return pd.DataFrame(rows)
+
+    def compare(
+        self,
+        *,
+        split: str | None = None,
+        against: str | None = None,
+        metric: Metric = "mse",
+        margin: float | None = None,
+        confidence: float = 0.95,
+    ) -> StudyComparison:
+        """Every variant and yardstick against one of them, see `compare_study`.
+
+        By default on the largest evaluation split, against what the study declares and with its margin. Raises
+        ValueError for a split, estimator or metric that there is not, naming those that there are.
+        """
+        return compare_study(
+            self,
+            split=split,
+            against=against,
+            metric=metric,
+            margin=margin,
+            confidence=confidence,
+        )
+
+    def plot_mse(self, split: str | None = None) -> Figure:
+        """MSE by variant with every seed, crossed intervals and yardsticks; by default on the study's first split."""
+        return plots.plot_mse(self, split or next(iter(self.splits)))
+
+    def plot_slope_intercept(self, split: str | None = None) -> Figure:
+        """The errors of slope and of intercept apart, as `plot_mse` draws them."""
+        return plots.plot_slope_intercept(self, split or next(iter(self.splits)))
+
+    def plot_learning_curves(self) -> Figure:
+        """Train loss and val MSE by epoch, a panel a variant."""
+        return plots.plot_learning_curves(self)
+
+
+def run(
+    study: str | Path | Study,
+    *,
+    seeds: int | Sequence[int] | None = None,
+    where: str | Iterable[str] = (),
+    limit: int | None = None,
+    retry_failed: bool = False,
+    results_dir: str | Path = RESULTS_DIR,
+    device: str = "auto",
+    workers: int | None = None,
+    threads: int = 1,
+    timeout: float | None = None,
+    fail_fast: bool = False,
+) -> Results:
+    """Train what is missing of a study and return its results; finished cells are never trained again.
+
+    `study` is a shipped study's name, a path to a TOML file, or a `Study`; `seeds` a number of seeds or the seeds
+    themselves instead of the study's; `where` one or more conditions such as `"pooling=max"`; `limit` the most cells to
+    train now. `device` is auto, cpu, cuda or cuda:N, `workers` a number of processes (by default one a core) of
+    `threads` threads each, `timeout` seconds a cell; `fail_fast` stops at the first cell that fails.
+
+    Raises StudyError (all mistakes at once), ValueError for an option that is not legal and StoreError for a database
+    that cannot be used; a cell that fails raises nothing and is a row of the results.
+    """
+    found = study if isinstance(study, Study) else load_study(study)
+    finished = driver.run_study(
+        found,
+        seeds=seeds,
+        where=where,
+        limit=limit,
+        retry_failed=retry_failed,
+        results_dir=Path(results_dir),
+        options=driver.Options(device, workers, threads, timeout, fail_fast, quiet=True),
+        command=f"ablations.run({found.name!r})",
+    )
+    return Results.of(finished.results)
+
+
+def load_results(study: str | Path, results_dir: str | Path = RESULTS_DIR) -> Results:
+    """The results of a study that has been run, from its database or its exports.
+
+    Raises StudyError if the study is unknown or nothing of it has been run.
+    """
+    return Results.of(loading.load_results(study, results_dir))
