@@ -17,16 +17,17 @@ from torch import Tensor, nn
 
 from linefit.deltamap.kernels.linear import FAST, FactoredGradient, FloatArray, IntArray
 
+SETTINGS = ("lr", "betas", "eps", "weight_decay")
 LARGE = 1 << 20  # elements from which a weight's layout and its fused update pay
 
 
 class FusedAdam:
-    """Adam (Kingma & Ba, 2015) with the arithmetic of `torch.optim.Adam`, for parameters on the CPU.
+    """Adam (Kingma & Ba, 2015) with the arithmetic of `torch.optim.AdamW`, for parameters on the CPU.
 
     A weight matrix of at least `LARGE` elements, wider than tall, is stored input-major from here on (same values,
     other strides), and the gradient that a delta map leaves for it is kept as factors until `step` uses them up: it
     never appears in `.grad`, where clipping would look for it. Nothing else about training changes: `zero_grad()`,
-    `loss.backward()`, `step()`.
+    `loss.backward()`, `step()`, and the learning rate of the next step is what `param_groups` says.
 
     Raises ValueError for a parameter that is not on the CPU.
     """
@@ -37,15 +38,19 @@ class FusedAdam:
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        weight_decay: float = 0.0,
     ) -> None:
         params = list(params)
         for parameter in params:
             if parameter.device.type != "cpu":
                 raise ValueError(f"a parameter is on {parameter.device}: FusedAdam is for the CPU")
-        self.lr, self.betas, self.eps = lr, betas, eps
         self.large = [_LargeWeight(parameter) for parameter in params if _is_large(parameter)]
         small = [parameter for parameter in params if not _is_large(parameter)]
-        self.adam = torch.optim.Adam(small, lr, betas, eps, fused=True) if small else None
+        self.adam = (
+            torch.optim.AdamW(small, lr, betas, eps, weight_decay, fused=True) if small else None
+        )
+        own: dict[str, Any] = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        self.param_groups = [own] if self.adam is None else self.adam.param_groups
 
     def zero_grad(self) -> None:
         if self.adam is not None:
@@ -59,7 +64,7 @@ class FusedAdam:
         if self.adam is not None:
             self.adam.step()
         for weight in self.large:
-            weight.step(self.lr, self.betas, self.eps)
+            weight.step(**{name: self.param_groups[0][name] for name in SETTINGS})
 
 
 def _is_large(parameter: nn.Parameter) -> bool:
@@ -84,7 +89,7 @@ class _LargeWeight:
         self.mean = torch.zeros_like(parameter.data.t())
         self.square = torch.zeros_like(parameter.data.t())
 
-    def step(self, lr: float, betas: tuple[float, float], eps: float) -> None:
+    def step(self, lr: float, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
         gradient: Tensor | None = self.parameter.grad
         if gradient is None and not self.factored:
             return
@@ -92,7 +97,8 @@ class _LargeWeight:
         rate, root = lr / (1 - betas[0] ** self.steps), math.sqrt(1 - betas[1] ** self.steps)
         weight = self.parameter.data.t().numpy()
         constants = np.array(
-            [1 - betas[0], betas[1], 1 - betas[1], rate, 1 / root, eps], weight.dtype
+            [1 - betas[0], betas[1], 1 - betas[1], rate, 1 / root, eps, 1 - lr * weight_decay],
+            weight.dtype,
         )
         if gradient is None and len(self.factored) == 1:
             (factors,) = self.factored
@@ -143,7 +149,7 @@ def _step(
     channels, area = background.shape
     outs = weight.shape[1]
     gradient = np.empty(outs, weight.dtype)
-    weigh_mean, keep_square, weigh_square, rate, inverse_root, eps = constants
+    weigh_mean, keep_square, weigh_square, rate, inverse_root, eps, keep_weight = constants
     for c in range(channels):
         for s in range(area):
             index = c * area + s
@@ -168,4 +174,4 @@ def _step(
                 square[index, o] = kept + weigh_square * gradient[o] * gradient[o]
             for o in range(outs):
                 root = np.sqrt(square[index, o]) * inverse_root + eps
-                weight[index, o] -= rate * mean[index, o] / root
+                weight[index, o] = keep_weight * weight[index, o] - rate * mean[index, o] / root

@@ -104,6 +104,30 @@ def test_fused_adam_is_adam(passes: int, dense_too: bool, zeroed_by: str) -> Non
         torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("levels", [("conv1", "none", "flatten"), ("conv2", "cartesian", "max")])
+def test_fused_adam_is_adamw_at_a_learning_rate_that_changes(levels: tuple[str, str, str]) -> None:
+    data = lab_images(48)
+    params = torch.from_numpy(data.params).double()
+    dense = torch.from_numpy(data.pixels)[:, None].double()
+    images = DeltaImages(data.pixels, torch.float64)
+    net = build(*levels, 6, seed=0).double()
+    reference = copy.deepcopy(net)
+    fused = FusedAdam(net.parameters(), lr=1e-2, weight_decay=0.3)
+    adamw = torch.optim.AdamW(reference.parameters(), lr=1e-2, weight_decay=0.3)
+    assert len(fused.large) == (levels[0] == "conv1")
+    for step in range(6):
+        for model, optimiser, batch in (
+            (net, fused, images.batch(torch.arange(48))),
+            (reference, adamw, dense),
+        ):
+            optimiser.param_groups[0]["lr"] = 1e-2 / (1 + step)
+            optimiser.zero_grad()
+            F.mse_loss(model(batch), params).backward()
+            optimiser.step()
+    for found, expected in zip(net.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
 def test_large_weight_keeps_its_values_and_has_dense_gradients_without_fused_adam() -> None:
     data = lab_images(4)
     net = build("conv1", "none", "flatten", 6, seed=0).double()
