@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.training_step import BATCH, LAB_CASES, Case, provenance
+from benchmarks.machine import provenance
+from benchmarks.training_step import BATCH, LAB_CASES, Case
 from linefit.images import SPLITS
 
 DIM = 40
@@ -76,7 +77,11 @@ def main(arguments: list[str] | None = None) -> None:
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         report = {
-            "provenance": provenance("benchmarks.lab_epoch"),
+            "provenance": {
+                **provenance("benchmarks.lab_epoch"),
+                "batch": BATCH,
+                "dtype": "float32",
+            },
             "epochs": rows,
             "lab5_hours": hours,
         }

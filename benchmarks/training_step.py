@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.machine import MachineRates, provenance, timed
 from linefit.allocator import default_allocator, tune_allocator
 from linefit.architectures import HIDDEN, LineNet, build
 from linefit.deltamap import DeltaImages, FusedAdam
@@ -136,31 +134,6 @@ def update_bytes(case: Case) -> int:
     return 4 * parameters * (2 + 6)
 
 
-def timed(function: Callable[[], object], repeats: int) -> list[float]:
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return seconds
-
-
-@dataclass
-class MachineRates:
-    """The best rates seen so far; each round adds a look, so that a neighbour's load at one time does not decide."""
-
-    sgemm_gflops: float = 0.0  # of a 2048^3 float32 matrix product
-    copy_gbs: float = 0.0  # read plus written, copying 256 MB
-
-    def look(self) -> None:
-        a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
-        source, target = torch.randn(2**26), torch.zeros(2**26)
-        product = min(timed(partial(torch.mm, a, b), 2))
-        copy = min(timed(partial(target.copy_, source), 2))
-        self.sgemm_gflops = max(self.sgemm_gflops, 2 * 2048**3 / product / 1e9)
-        self.copy_gbs = max(self.copy_gbs, 2 * 2**28 / copy / 1e9)
-
-
 def measure(
     case: Case, data: LineImages, images: DeltaImages, rounds: int, rates: MachineRates
 ) -> dict[str, Any]:
@@ -217,22 +190,6 @@ def _iqr(values: list[float]) -> float:
         return 0.0
     lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
     return upper - lower
-
-
-def provenance(module: str) -> dict[str, Any]:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["python", "-m", module, *sys.argv[1:]]),
-        "cpu": models[0] if models else platform.processor(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "batch": BATCH,
-        "dtype": "float32",
-    }
 
 
 COLUMNS = {
@@ -300,7 +257,11 @@ def main(arguments: list[str] | None = None) -> None:
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         report = {
-            "provenance": provenance("benchmarks.training_step"),
+            "provenance": {
+                **provenance("benchmarks.training_step"),
+                "batch": BATCH,
+                "dtype": "float32",
+            },
             "rates": asdict(rates),
             "rounds": rounds,
             "cases": rows,

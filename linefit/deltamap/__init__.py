@@ -8,6 +8,7 @@ An operation without an exact form raises `UnsupportedOperation`. On the CPU com
 torch form, which they are tested against, runs on any device. How nets are built and trained is not decided here.
 """
 
+import linefit.deltamap.operations  # noqa: F401  (fills the tables of operations)
 from linefit.deltamap.adam import FusedAdam
 from linefit.deltamap.deltamap import DeltaImages, DeltaMap
 from linefit.deltamap.errors import UnsupportedOperation

@@ -15,7 +15,8 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from linefit.deltamap.kernels.linear import FAST, FactoredGradient, FloatArray, IntArray
+from linefit.deltamap.kernels.linear import FAST, FactoredGradient
+from linefit.deltamap.kernels.links import FloatArray, IntArray
 
 SETTINGS = ("lr", "betas", "eps", "weight_decay")
 LARGE = 1 << 20  # elements from which a weight's layout and its fused update pay

@@ -1,37 +1,37 @@
 """`DeltaMap`: a batch of feature maps that share a background and differ from it at few sites.
 
-It stands in for a tensor `(N, C, H, W)` in an unmodified `nn.Module`; torch hands every call on it to
-`__torch_function__`, which looks the operation up in `operations.py`. `DeltaImages` is a data set of such batches.
+It stands in for a tensor `(N, C, H, W)` in an unmodified `nn.Module`. `DeltaImages` is a data set of such batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linefit.deltamap.convolution import Convolution, site_table
+from linefit.deltamap.convolution import Convolution, Values, site_table
+from linefit.deltamap.dispatch import Handler, TensorLike
 from linefit.deltamap.errors import unsupported
+from linefit.deltamap.kernels import KERNELS
+from linefit.deltamap.kernels.plain import dense
 from linefit.deltamap.sites import LIT, Batch, Sites, SiteTables
 
 
-class DeltaMap:
+class DeltaMap(TensorLike):
     """`N` feature maps: `background` `(C, H, W)` everywhere but at active sites, where `rows` `(R, C)` hold the values.
 
     `shape` is what the dense tensor's would be: `(N, C, H, W)`, or `(N, C, H * W)` or `(N, C * H * W)` once flattened.
     A convolution is computed when its values are asked for: a global max pool behind it never asks for all of them.
     """
 
-    def __init__(
-        self,
-        values: tuple[Tensor, Tensor] | Convolution,
-        sites: Sites,
-        axes: int = 4,
-    ) -> None:
+    operations: ClassVar[dict[str, Handler]] = {}
+    precedence = 0
+
+    def __init__(self, values: Values | Convolution, sites: Sites, axes: int = 4) -> None:
         self._values = values
         self.sites = sites
         self.ndim = axes
@@ -53,7 +53,8 @@ class DeltaMap:
         """The convolution that this map is, while nobody has asked for its values."""
         return self._values if isinstance(self._values, Convolution) else None
 
-    def _evaluate(self) -> tuple[Tensor, Tensor]:
+    @property
+    def values(self) -> Values:
         if isinstance(self._values, Convolution):
             self._values = self._values.evaluate()
         return self._values
@@ -61,12 +62,12 @@ class DeltaMap:
     @property
     def background(self) -> Tensor:
         """`(C, H, W)`: the map of the empty image."""
-        return self._evaluate()[0]
+        return self.values[0]
 
     @property
     def rows(self) -> Tensor:
         """`(R, C)`: the values at the active sites `self.sites`."""
-        return self._evaluate()[1]
+        return self.values[1]
 
     @property
     def channels(self) -> int:
@@ -132,99 +133,11 @@ class DeltaMap:
 
     def to_dense(self) -> Tensor:
         """The tensor that this map stands for, of shape `self.shape`."""
-        height, width = self.area
-        table = torch.cat([self.rows, site_table(self.background)])
-        site = torch.arange(height * width, device=self.device)
-        active = self.sites.row_of_site < self.sites.rows
-        index = torch.where(active, self.sites.row_of_site, site + self.sites.rows)
-        dense = table.index_select(0, index.view(-1)).view(len(self), height * width, -1)
-        return dense.transpose(1, 2).reshape(self.shape)
-
-    @classmethod
-    def __torch_function__(
-        cls,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        from linefit.deltamap.operations import call
-
-        return call(func, args, dict(kwargs or {}))
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(torch.Tensor, name, None)
-        if name.startswith("_") or method is None:
-            raise AttributeError(f"a DeltaMap has no attribute {name!r}")
-        if not callable(method):
-            unsupported(f"Tensor.{name}")
-        return lambda *args, **kwargs: self._call(method, self, *args, **kwargs)
-
-    def _call(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return self.__torch_function__(func, (), args, kwargs)
-
-    def __add__(self, other: Any) -> Any:
-        return self._call(torch.add, self, other)
-
-    def __sub__(self, other: Any) -> Any:
-        return self._call(torch.sub, self, other)
-
-    def __mul__(self, other: Any) -> Any:
-        return self._call(torch.mul, self, other)
-
-    def __truediv__(self, other: Any) -> Any:
-        return self._call(torch.div, self, other)
-
-    def __pow__(self, other: Any) -> Any:
-        return self._call(torch.pow, self, other)
-
-    # In place, like a tensor: whoever else holds this map sees the change.
-    def __iadd__(self, other: Any) -> Any:
-        return self._call(torch.Tensor.add_, self, other)
-
-    def __isub__(self, other: Any) -> Any:
-        return self._call(torch.Tensor.sub_, self, other)
-
-    def __imul__(self, other: Any) -> Any:
-        return self._call(torch.Tensor.mul_, self, other)
-
-    def __itruediv__(self, other: Any) -> Any:
-        return self._call(torch.Tensor.div_, self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return self + other
-
-    def __rmul__(self, other: Any) -> Any:
-        return self * other
-
-    def __rsub__(self, other: Any) -> Any:
-        return -self + other
-
-    def __neg__(self) -> Any:
-        return self._call(torch.neg, self)
-
-    def __abs__(self) -> Any:
-        return self._call(torch.abs, self)
+        values = dense(site_table(self.background), self.rows, self.sites)
+        return values.reshape(self.shape)
 
     def __repr__(self) -> str:
         return f"DeltaMap(shape={tuple(self.shape)}, rows={self.sites.rows}, dtype={self.dtype})"
-
-
-def _unsupported_method(name: str) -> Callable[..., Any]:
-    def method(*_: Any, **__: Any) -> Any:
-        unsupported(f"Tensor.{name}")
-
-    return method
-
-
-# Python looks these up on the class, past __getattr__, and its own errors would not be ours.
-# fmt: off
-for _name in (
-    "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "xor", "invert", "pos", "getitem", "setitem", "matmul", "rmatmul",
-    "rtruediv", "rpow", "mod", "rmod", "floordiv", "rfloordiv", "bool",
-):
-    setattr(DeltaMap, f"__{_name}__", _unsupported_method(f"__{_name}__"))
-# fmt: on
 
 
 class DeltaImages:
@@ -292,7 +205,7 @@ class DeltaImages:
                 raise ValueError(
                     f"indices from {lowest} to {highest}: the images are 0 to {len(self) - 1}"
                 )
-        sites = Batch(tables, index, self.kernels).sites(LIT)
+        sites = Batch(tables, index, KERNELS[self.kernels]).sites(LIT)
         background = torch.zeros(
             1, tables.height, tables.width, dtype=self.dtype, device=tables.device
         )

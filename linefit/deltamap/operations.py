@@ -1,11 +1,10 @@
-"""Operations that have an exact form on delta maps, by torch's names: what `DeltaMap.__torch_function__` looks up.
+"""The operations that have an exact form, by torch's names: the tables that `__torch_function__` reads.
 
 A handler has the parameters of torch's function. Whatever is not here raises `UnsupportedOperation`.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from linefit.deltamap import pooling
+from linefit.deltamap import pooling, softmax
 from linefit.deltamap.combine import arithmetic, cat, check_spatial, pooled_shape
-from linefit.deltamap.convolution import Convolution, flattened_linear, site_table
+from linefit.deltamap.convolution import Convolution, site_table
 from linefit.deltamap.deltamap import DeltaMap
-from linefit.deltamap.errors import UnsupportedOperation, unsupported
+from linefit.deltamap.dispatch import Handler
+from linefit.deltamap.errors import unsupported
 from linefit.deltamap.sites import Kernel
-from linefit.deltamap.softmax import SOFTMAX_OPERATIONS, SpatialSoftmax
+from linefit.deltamap.softmax import SpatialSoftmax
 
 # Functions of one value each; those that never decrease commute with a maximum. Softplus does not belong to them:
 # it steps down at its threshold.
@@ -33,78 +33,26 @@ POINTWISE = NON_DECREASING | {
 # fmt: on
 
 
-def call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run `func` in its exact form for delta maps, or raise `UnsupportedOperation`."""
-    torch_name = getattr(func, "__name__", str(func))
-    name = torch_name.strip("_")
-    in_place = torch_name == f"{name}_" or kwargs.pop("inplace", False)
-    if kwargs.get("out") is not None:
-        unsupported(torch_name, "into a given output")
-    operands = [*args, *kwargs.values()]
-    if any(isinstance(operand, SpatialSoftmax) for operand in operands):
-        if name not in SOFTMAX_OPERATIONS:
-            unsupported(
-                torch_name, "of a spatial softmax; it can be multiplied and summed over all sites"
-            )
-        return SOFTMAX_OPERATIONS[name](*args, **kwargs)
-    if name in POINTWISE:
-        result = _pointwise(name, func, *args, **kwargs)
-    elif name in OPERATIONS:
-        handler = OPERATIONS[name]
-        try:
-            result = handler(*args, **kwargs)
-        except TypeError as error:
-            if _takes(handler, args, kwargs):
-                raise
-            raise UnsupportedOperation(f"{torch_name}: with these arguments ({error})") from error
-    else:
-        unsupported(torch_name)
-    if in_place:
-        target = args[0] if args else kwargs["input"]
-        if not isinstance(target, DeltaMap):
-            unsupported(torch_name, "on a tensor, with a map")
-        return target.become(result)
-    return result
+def pointwise(name: str) -> Handler:
+    function: Callable[..., Tensor] = getattr(torch, name, None) or getattr(functional, name)
 
+    def apply(input: DeltaMap, *args: Any, **kwargs: Any) -> DeltaMap:
+        numbers = [*args, *kwargs.values()]
+        if any(isinstance(number, Tensor | DeltaMap) for number in numbers):
+            unsupported(name, "with an argument that is a tensor")
 
-def _takes(handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    try:
-        inspect.signature(handler).bind(*args, **kwargs)
-    except TypeError:
-        return False
-    return True
+        def of_values(values: Tensor) -> Tensor:
+            return function(values, *args, **kwargs)
 
+        # A negative slope, beta or alpha turns the function around.
+        rising = name in NON_DECREASING and all(number >= 0 for number in numbers)
+        convolution = input.convolution
+        # An activation in another grad mode than its convolution's must not wait for it.
+        if rising and convolution is not None and convolution.grad == torch.is_grad_enabled():
+            return DeltaMap(convolution.then(of_values), input.sites, input.ndim)
+        return input.like(of_values(input.background), of_values(input.rows))
 
-def _pointwise(
-    name: str, func: Callable[..., Any], input: DeltaMap, *args: Any, **kwargs: Any
-) -> DeltaMap:
-    numbers = [*args, *kwargs.values()]
-    if any(isinstance(number, (Tensor, DeltaMap)) for number in numbers):
-        unsupported(name, "with an argument that is a tensor")
-    in_place = func.__name__.endswith("_") and not func.__name__.startswith("_")
-    function: Callable[..., Tensor] = _out_of_place(name) if in_place else func
-
-    def apply(values: Tensor) -> Tensor:
-        return function(values, *args, **kwargs)
-
-    # A negative slope, beta or alpha turns the function around.
-    rising = name in NON_DECREASING and all(number >= 0 for number in numbers)
-    # An activation in another grad mode than its convolution's must not wait for it.
-    if (
-        rising
-        and input.convolution is not None
-        and input.convolution.grad == torch.is_grad_enabled()
-    ):
-        return DeltaMap(input.convolution.then(apply), input.sites, input.ndim)
-    return input.like(apply(input.background), apply(input.rows))
-
-
-def _out_of_place(name: str) -> Callable[..., Tensor]:
-    for module in (torch, functional):
-        if hasattr(module, name):
-            function: Callable[..., Tensor] = getattr(module, name)
-            return function
-    return unsupported(f"{name}_")
+    return apply
 
 
 def conv2d(
@@ -134,9 +82,8 @@ def conv2d(
         raise ValueError(
             f"conv2d: the weight expects {weight.shape[1]} channels, the map has {input.channels}"
         )
-    # A copy: an operation in place on the input, before anybody asks for values, must not reach the convolution.
-    convolution = Convolution(input.with_axes(4), weight, bias, kernel)
-    return DeltaMap(convolution, convolution.sites)
+    convolution = Convolution(input.values, input.sites, weight, bias, kernel)
+    return DeltaMap(convolution, input.sites.dilated(kernel))
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:
@@ -180,7 +127,7 @@ def logsumexp(input: DeltaMap, dim: int | Sequence[int], keepdim: bool = False) 
     return pooling.log_sum_exp(site_table(input.background), input.rows, input.sites).view(shape)
 
 
-def softmax(
+def spatial_softmax(
     input: DeltaMap, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None
 ) -> SpatialSoftmax:
     if input.ndim != 3 or dim not in (2, -1) or dtype is not None:
@@ -220,36 +167,44 @@ def linear(input: DeltaMap, weight: Tensor, bias: Tensor | None = None) -> Tenso
             f"linear: a weight of shape {tuple(weight.shape)} in {weight.dtype} does not fit a map"
             f" of {features} features in {input.dtype}"
         )
-    return flattened_linear(input, weight, bias)
+    background, rows = input.values
+    kernels = input.sites.batch.kernels
+    return kernels.flat_linear(site_table(background), rows, weight, bias, input.sites)
 
 
-OPERATIONS: dict[str, Callable[..., Any]] = {
+DeltaMap.operations |= {
+    **{name: pointwise(name) for name in POINTWISE},
     "conv2d": conv2d,
     "cat": cat,
     "concat": cat,
     "concatenate": cat,
     "add": arithmetic("add"),
-    "radd": arithmetic("add"),
     "sub": arithmetic("sub"),
     "subtract": arithmetic("sub"),
-    "rsub": lambda input, other: arithmetic("sub")(other, input),
     "mul": arithmetic("mul"),
-    "rmul": arithmetic("mul"),
     "multiply": arithmetic("mul"),
     "div": arithmetic("div"),
     "divide": arithmetic("div"),
     "true_divide": arithmetic("div"),
-    "truediv": arithmetic("div"),
     "adaptive_max_pool2d": adaptive_max_pool2d,
     "adaptive_avg_pool2d": adaptive_avg_pool2d,
     "amax": amax,
     "sum": sum,
     "mean": mean,
     "logsumexp": logsumexp,
-    "softmax": softmax,
+    "softmax": spatial_softmax,
     "flatten": flatten,
     "contiguous": lambda input: input,
     "reshape": reshape,
     "view": reshape,
     "linear": linear,
+}
+
+SpatialSoftmax.operations |= {
+    "mul": softmax.multiply,
+    "multiply": softmax.multiply,
+    "sum": softmax.weighted_sum,
+    "matmul": softmax.matmul,
+    "reshape": softmax.reshape,
+    "view": softmax.reshape,
 }

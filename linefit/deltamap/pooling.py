@@ -5,33 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from linefit.deltamap.kernels.plain import argmax_rows
 from linefit.deltamap.sites import Sites
-
-
-def argmax_rows(background: Tensor, rows: Tensor, sites: Sites) -> Tensor:
-    """Where each channel of each image is largest, `(N, C)` int64: row `r` as `r`, a background site `s` as `R + s`.
-
-    Args: background `(H * W, C)`, rows `(R, C)`.
-    """
-    images, channels = len(sites.batch), rows.shape[1]
-    image = sites.image[:, None].expand(-1, channels)
-    best = rows.new_full((images + 1, channels), -torch.inf).scatter_reduce(0, image, rows, "amax")
-    row = torch.arange(sites.rows, device=rows.device)[:, None]
-    top = rows == best.index_select(0, sites.image)
-    row = torch.where(top | rows.isnan(), row, sites.rows)  # NaN wins, as in a dense pool
-    chosen = image.new_full((images + 1, channels), sites.rows).scatter_reduce(
-        0, image, row, "amin"
-    )[:-1]
-    # One more candidate than an image has active sites: the best inactive site is among them, if there is any.
-    candidates = min(len(background), sites.most + 1)
-    values, site = background.t().topk(candidates)  # (C, candidates)
-    free = sites.inactive[:, site]
-    first = free.to(torch.uint8).argmax(-1)  # (N, C)
-    channel = torch.arange(channels, device=rows.device)
-    shown = values[channel, first]
-    larger = (shown > best[:-1]) | shown.isnan() | (chosen == sites.rows)
-    from_background = free.any(-1) & larger
-    return torch.where(from_background, site[channel, first] + sites.rows, chosen)
 
 
 def maximum(background: Tensor, rows: Tensor, sites: Sites) -> Tensor:

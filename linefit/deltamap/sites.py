@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -16,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linefit.deltamap.kernels.sites import gather_sites, gather_targets, place_rows
+from linefit.deltamap.kernels import Kernels
+from linefit.deltamap.kernels.links import Links
 
 Footprint = tuple[tuple[int, int], ...]
 """Sorted offsets (rows, columns) from a lit pixel to the sites that it may change."""
@@ -134,9 +134,7 @@ class SiteTables:
 class Batch:
     """Some images of a data set, their active sites per footprint, and the kernels that compute on them."""
 
-    def __init__(
-        self, tables: SiteTables, indices: Tensor, kernels: Literal["torch", "numba"]
-    ) -> None:
+    def __init__(self, tables: SiteTables, indices: Tensor, kernels: Kernels) -> None:
         self.tables = tables
         self.indices = indices
         self.kernels = kernels
@@ -165,38 +163,27 @@ class Sites:
         tables, indices = batch.tables, batch.indices
         active = tables.active(footprint)
         self.most = active.most
-        if batch.kernels == "numba":
-            arrays = gather_sites(active.start.numpy(), active.site.numpy(), indices.numpy())
-            self.start, self.image, self.site, self._entry = map(torch.from_numpy, arrays)
-            self.rows = len(self.site)
-            return
-        begin = active.start[indices]
-        counts = active.start[indices + 1] - begin
-        self.start = torch.cat([counts.new_zeros(1), counts.cumsum(0)])  # (N + 1,)
+        capacity = None
         if tables.padded:
             if len(indices) > tables.images:
                 raise ValueError(f"a padded batch takes distinct images, at most {tables.images}")
-            self.rows = active.largest[len(indices)]
-        else:
-            self.rows = int(self.start[-1])
-        row = torch.arange(self.rows, device=tables.device)
-        padding = self.rows - self.start[-1:]
-        # output_size spares the host from reading the counts.
-        self.image = torch.repeat_interleave(torch.cat([counts, padding]), output_size=self.rows)
-        shift = torch.cat([begin - self.start[:-1], begin.new_zeros(1)])
-        dummy = len(active.site) - 1
-        self._entry = torch.where(self.image < len(indices), row + shift[self.image], dummy)
-        self.site = active.site[self._entry]  # (R,)
+            capacity = active.largest[len(indices)]
+        self.start, self.image, self.site, self._entry = batch.kernels.gather_sites(
+            active.start, active.site, indices, capacity
+        )
+        self.rows = len(self.site)
 
-    def targets(self, kernel: Kernel) -> Tensor:
-        """`(R, taps)` int64: the rows of the dilated sites that each row's taps reach; their number where outside."""
-        to = self.dilated(kernel)
-        links = self.batch.tables.links(self.footprint, kernel)
-        if self.batch.kernels == "numba":
-            arrays = (links.numpy(), self._entry.numpy(), self.image.numpy(), to.start.numpy())
-            return torch.from_numpy(gather_targets(*arrays, to.rows))
-        links = links[self._entry]
-        return torch.where(links >= 0, links + to.start[self.image][:, None], to.rows)
+    def links(self, kernel: Kernel) -> Links:
+        """From here to the dilated sites."""
+        tables, target = self.batch.tables, self.dilated(kernel)
+        targets = self.batch.kernels.gather_targets(
+            tables.links(self.footprint, kernel),
+            self._entry,
+            self.image,
+            target.start,
+            target.rows,
+        )
+        return Links(self, target, targets, tables.offsets(kernel), (tables.height, tables.width))
 
     def dilated(self, kernel: Kernel) -> Sites:
         return self.batch.sites(kernel.dilate(self.footprint))
@@ -204,14 +191,8 @@ class Sites:
     @cached_property
     def row_of_site(self) -> Tensor:
         """`(N, H * W)` int64: the row that holds a site, `R` where the site is not active."""
-        tables = self.batch.tables
-        area = tables.height * tables.width
-        if self.batch.kernels == "numba":
-            arrays = (self.image.numpy(), self.site.numpy())
-            return torch.from_numpy(place_rows(*arrays, len(self.batch), area))
-        table = self.site.new_full(((len(self.batch) + 1) * area,), self.rows)
-        table[self.image * area + self.site] = torch.arange(self.rows, device=tables.device)
-        return table[: len(self.batch) * area].view(-1, area)
+        area = self.batch.tables.height * self.batch.tables.width
+        return self.batch.kernels.place_rows(self.image, self.site, len(self.batch), area)
 
     @cached_property
     def inactive(self) -> Tensor:

@@ -5,9 +5,9 @@ The normaliser differs from image to image, so the weights themselves share no b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,12 +16,16 @@ from linefit.deltamap import pooling
 from linefit.deltamap.combine import common_sites, lifted, pooled_shape
 from linefit.deltamap.convolution import site_table
 from linefit.deltamap.deltamap import DeltaMap
+from linefit.deltamap.dispatch import Handler, TensorLike
 from linefit.deltamap.errors import unsupported
 
 
 @dataclass(frozen=True, eq=False)
-class SpatialSoftmax:
+class SpatialSoftmax(TensorLike):
     """`softmax(logits)` over all sites times `values`; it can be multiplied, reshaped, and summed over all sites."""
+
+    operations: ClassVar[dict[str, Handler]] = {}
+    precedence: ClassVar[int] = 1
 
     logits: DeltaMap
     values: DeltaMap
@@ -31,36 +35,10 @@ class SpatialSoftmax:
         ones = logits.like(torch.ones_like(logits.background), torch.ones_like(logits.rows))
         return cls(logits, ones)
 
-    @classmethod
-    def __torch_function__(
-        cls,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        from linefit.deltamap.operations import call
-
-        return call(func, args, dict(kwargs or {}))
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(torch.Tensor, name, None)
-        if name.startswith("_") or method is None:
-            raise AttributeError(f"a SpatialSoftmax has no attribute {name!r}")
-        return lambda *args, **kwargs: self.__torch_function__(method, (), (self, *args), kwargs)
-
     @property
     def shape(self) -> torch.Size:
         images, channels = self.values.shape[:2]
         return torch.Size((images, max(channels, self.logits.channels), *self.logits.shape[2:]))
-
-    def __mul__(self, other: Any) -> Any:
-        return multiply(self, other)
-
-    __rmul__ = __mul__
-
-    def __matmul__(self, other: Any) -> Any:
-        return matmul(self, other)
 
 
 def multiply(input: Any, other: Any) -> SpatialSoftmax:
@@ -100,14 +78,3 @@ def reshape(input: SpatialSoftmax, *shape: Any) -> SpatialSoftmax:
     """To `(N, C, H, W)` or `(N, C, H * W)`."""
     logits = input.logits.reshape(*shape)
     return SpatialSoftmax(logits, input.values.with_axes(logits.ndim))
-
-
-SOFTMAX_OPERATIONS: dict[str, Callable[..., Any]] = {
-    "mul": multiply,
-    "rmul": multiply,
-    "multiply": multiply,
-    "sum": weighted_sum,
-    "matmul": matmul,
-    "reshape": reshape,
-    "view": reshape,
-}

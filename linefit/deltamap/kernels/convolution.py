@@ -1,4 +1,4 @@
-"""Rows of a convolution on the CPU, compiled: the fast form of `Convolution.convolve_rows`.
+"""Rows of a convolution on the CPU, compiled.
 
 Both directions go through a few images at a time, so that the products of rows and taps stay in cache. Backward
 leaves out the rows that no gradient reaches: behind a max pool that is most of them.
@@ -6,7 +6,7 @@ leaves out the rows that no gradient reaches: behind a max pool that is most of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,23 +16,18 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-if TYPE_CHECKING:
-    from linefit.deltamap.convolution import Convolution
+from linefit.deltamap.kernels.links import FloatArray, IntArray, Links
 
 CHUNK = 1 << 19  # bytes of products that are alive at a time: half of a core's second-level cache
 
 # In these kernels arrays are indexed in place: a slice kept in a variable costs a counted reference per turn.
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.int64]
 
 
-def rows_of_convolution(convolution: Convolution, background: Tensor) -> Tensor:
-    """Rows `(R, C)` of the result, given its background `(H * W, C)`; differentiable."""
-    from linefit.deltamap.convolution import site_table
-
-    source = convolution.source
-    rows: Tensor = _RowsOfConvolution.apply(  # type: ignore[no-untyped-call]
-        site_table(source.background), source.rows, convolution.weight, background, convolution
+def convolved_rows(
+    source_background: Tensor, source_rows: Tensor, weight: Tensor, background: Tensor, links: Links
+) -> Tensor:
+    rows: Tensor = _ConvolvedRows.apply(  # type: ignore[no-untyped-call]
+        source_background, source_rows, weight, background, links
     )
     return rows
 
@@ -53,7 +48,7 @@ def by_taps(weight: Tensor) -> Tensor:
     return weight.permute(1, 2, 3, 0).reshape(weight.shape[1], -1)
 
 
-class _RowsOfConvolution(Function):
+class _ConvolvedRows(Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -61,12 +56,12 @@ class _RowsOfConvolution(Function):
         source_rows: Tensor,
         weight: Tensor,
         background: Tensor,
-        convolution: Convolution,
+        links: Links,
     ) -> Tensor:
-        source, sites = convolution.source.sites, convolution.sites
+        source, targets = links.source, links.targets
         delta = source_rows - source_background.index_select(0, source.site)
-        taps, targets = by_taps(weight), source.targets(convolution.kernel)
-        rows = background.index_select(0, sites.site)
+        taps = by_taps(weight)
+        rows = background.index_select(0, links.target.site)
         runs = chunks(source.start.tolist(), taps.shape[1] * rows.element_size())
         products = rows.new_empty(max(end - begin for *_, begin, end in runs), taps.shape[1])
         products_view = products.view(len(products), targets.shape[1], len(weight)).numpy()
@@ -74,22 +69,20 @@ class _RowsOfConvolution(Function):
         for _, _, begin, end in runs:
             torch.mm(delta[begin:end], taps, out=products[: end - begin])
             _add_products(begin, end, products_view, targets_view, rows_view)
-        ctx.save_for_backward(delta, weight, targets)
-        # Not the convolution: it keeps the result, which keeps this context, and such a cycle is never freed.
-        ctx.sites = source, sites
+        ctx.save_for_backward(delta, weight)
+        ctx.links, ctx.area = links, len(source_background)
         return rows
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        delta, weight, targets = ctx.saved_tensors
-        source, sites = ctx.sites
-        area = source.batch.tables.height * source.batch.tables.width
+        delta, weight = ctx.saved_tensors
+        source, target, targets = ctx.links.source, ctx.links.target, ctx.links.targets
         taps = by_taps(weight.detach())
         gradient = gradient.contiguous()
         reached = np.empty(len(gradient), np.bool_)
-        to_background = gradient.new_zeros(area, gradient.shape[1])
-        _add_reached(gradient.numpy(), sites.site.numpy(), reached, to_background.numpy())
+        to_background = gradient.new_zeros(ctx.area, gradient.shape[1])
+        _add_reached(gradient.numpy(), target.site.numpy(), reached, to_background.numpy())
 
         to_taps, to_delta = torch.zeros_like(taps), torch.zeros_like(delta)
         runs = chunks(source.start.tolist(), taps.shape[1] * taps.element_size())
@@ -108,7 +101,7 @@ class _RowsOfConvolution(Function):
         to_weight = to_taps.view(weight.shape[1], height, width, -1).permute(3, 0, 1, 2)
         if not ctx.needs_input_grad[1]:
             return None, None, to_weight, to_background, None
-        to_source = torch.zeros(area, delta.shape[1], dtype=delta.dtype)
+        to_source = torch.zeros(ctx.area, delta.shape[1], dtype=delta.dtype)
         to_source.index_add_(0, source.site, to_delta, alpha=-1)
         return to_source, to_delta, to_weight, to_background, None
 

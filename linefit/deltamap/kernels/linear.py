@@ -6,24 +6,17 @@ The weight must be stored input-major (`by_site`), so that what one channel at o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numba import njit
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from linefit.deltamap.convolution import site_table
-
-if TYPE_CHECKING:
-    from linefit.deltamap.deltamap import DeltaMap
-    from linefit.deltamap.sites import Sites
-
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.int64]
+from linefit.deltamap.kernels import plain
+from linefit.deltamap.kernels.links import ActiveRows, FloatArray, IntArray
 
 # Sums of products may be reassociated and contracted; NaN and infinity keep their meaning: a run may diverge.
 FAST = {"reassoc", "contract", "nsz"}
@@ -39,7 +32,9 @@ class InputBySite:
     first: IntArray  # (H * W + 1,): rows first[s]:first[s + 1] are those of site s
 
     @classmethod
-    def of(cls, background: Tensor, rows: Tensor, sites: Sites) -> tuple[InputBySite, IntArray]:
+    def of(
+        cls, background: Tensor, rows: Tensor, index: ActiveRows
+    ) -> tuple[InputBySite, IntArray]:
         """From background `(H * W, C)` and rows `(R, C)`; also the row that stands at each place."""
         shape = (rows.shape[1], len(rows))
         kind = rows.detach().numpy().dtype
@@ -47,8 +42,8 @@ class InputBySite:
         delta, first = np.empty(shape, kind), np.zeros(len(background) + 1, np.int64)
         by_channel = background.detach().t().contiguous().numpy()
         _group(
-            sites.site.numpy(),
-            sites.image.numpy(),
+            index.site.numpy(),
+            index.image.numpy(),
             rows.detach().numpy(),
             by_channel,
             order,
@@ -85,17 +80,17 @@ def is_by_site(weight: Tensor) -> bool:
     return weight.t().is_contiguous()
 
 
-def by_site_linear(source: DeltaMap, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`F.linear` of a flattened map for a weight that `is_by_site`: `(N, out)`, differentiable.
+def flat_linear(
+    background: Tensor, rows: Tensor, weight: Tensor, bias: Tensor | None, index: ActiveRows
+) -> Tensor:
+    """The plain form for a weight that is not stored by site.
 
     A weight whose attribute `factored_gradients` is a list receives its gradient there and none in `.grad`.
     """
+    if not is_by_site(weight):
+        return plain.flat_linear(background, rows, weight, bias, index)
     output: Tensor = _Linear.apply(  # type: ignore[no-untyped-call]
-        site_table(source.background),
-        source.rows,
-        weight,
-        source.sites,
-        getattr(weight, "factored_gradients", None),
+        background, rows, weight, index, getattr(weight, "factored_gradients", None)
     )
     return output if bias is None else output + bias
 
@@ -107,11 +102,11 @@ class _Linear(Function):
         background: Tensor,
         rows: Tensor,
         weight: Tensor,
-        sites: Sites,
+        index: ActiveRows,
         factored: list[FactoredGradient] | None,
     ) -> Tensor:
-        by_site, order = InputBySite.of(background, rows, sites)
-        output = rows.new_zeros(len(sites.batch), len(weight))
+        by_site, order = InputBySite.of(background, rows, index)
+        output = rows.new_zeros(len(index.start) - 1, len(weight))
         _forward(
             by_site.background,
             by_site.delta,

@@ -1,4 +1,4 @@
-"""Global maximum of a convolution on the CPU, compiled: the fast form of `Convolution.maximum`.
+"""Global maximum of a convolution on the CPU, compiled.
 
 Forward multiplies a few images' rows at a time by all taps (sgemm), adds the products up in cache and keeps each
 channel's arg-max. Backward visits the arg-max patches alone.
@@ -6,7 +6,7 @@ channel's arg-max. Backward visits the arg-max patches alone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,62 +15,55 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from linefit.deltamap.kernels.convolution import FloatArray, IntArray, by_taps, chunks
-
-if TYPE_CHECKING:
-    from linefit.deltamap.convolution import Convolution
+from linefit.deltamap.kernels.convolution import by_taps, chunks
+from linefit.deltamap.kernels.links import FloatArray, IntArray, Links
 
 CANDIDATES = 16  # best background sites per channel that are tried before all are searched
 
 
-def maximum_of_convolution(convolution: Convolution) -> Tensor:
-    """`(N, C)`: the largest value of each channel before activations, differentiable."""
-    from linefit.deltamap.convolution import site_table
-
-    source = convolution.source
-    maximum: Tensor = _MaximumOfConvolution.apply(  # type: ignore[no-untyped-call]
-        site_table(source.background),
-        source.rows,
-        convolution.weight,
-        convolution.bias,
-        convolution,
+def convolved_maximum(
+    source_background: Tensor,
+    source_rows: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    background: Tensor,
+    links: Links,
+) -> Tensor:
+    maximum: Tensor = _ConvolvedMaximum.apply(  # type: ignore[no-untyped-call]
+        source_background, source_rows, weight, bias, background, links
     )
     return maximum
 
 
-class _MaximumOfConvolution(Function):
+class _ConvolvedMaximum(Function):
     @staticmethod
     def forward(
         ctx: Any,
-        background: Tensor,
-        rows: Tensor,
+        source_background: Tensor,
+        source_rows: Tensor,
         weight: Tensor,
         bias: Tensor | None,  # noqa: ARG004  (autograd asks for one parameter per tensor)
-        convolution: Convolution,
+        background: Tensor,  # without a gradient: where it holds a maximum, the patch under it has one
+        links: Links,
     ) -> Tensor:
-        source, sites = convolution.source.sites, convolution.sites
-        below = (
-            convolution.convolve_background()
-            .permute(1, 2, 0)
-            .reshape(len(background), -1)
-            .contiguous()
-        )
+        source, target, targets = links.source, links.target, links.targets
+        below = background.contiguous()
         values, candidates = below.t().topk(min(CANDIDATES, len(below)))
-        delta = rows - background.index_select(0, source.site)
+        delta = source_rows - source_background.index_select(0, source.site)
         taps = by_taps(weight)
-        targets = source.targets(convolution.kernel)
-        images, channels = len(source.batch), len(weight)
-        best = rows.new_empty(images, channels)
+        images, channels = len(source.start) - 1, len(weight)
+        best = source_rows.new_empty(images, channels)
         chosen = torch.empty(images, channels, dtype=torch.int64)
-        runs = chunks(source.start.tolist(), taps.shape[1] * rows.element_size())
-        products = rows.new_empty(max(end - begin for *_, begin, end in runs), taps.shape[1])
+        runs = chunks(source.start.tolist(), taps.shape[1] * taps.element_size())
+        longest = max(end - begin for *_, begin, end in runs)
+        products = source_rows.new_empty(longest, taps.shape[1])
         arrays = (
-            products.view(len(products), targets.shape[1], channels),
+            products.view(longest, targets.shape[1], channels),
             targets,
             source.start,
-            sites.start,
-            sites.site,
-            sites.row_of_site,
+            target.start,
+            target.site,
+            target.row_of_site,
             below,
             values,
             candidates,
@@ -81,9 +74,8 @@ class _MaximumOfConvolution(Function):
         for first, last, begin, end in runs:
             torch.mm(delta[begin:end], taps, out=products[: end - begin])
             _search(first, last, *views)
-        ctx.save_for_backward(background, rows, weight, chosen)
-        # Not the convolution: it leads to tensors of the graph, and a cycle through it would never be freed.
-        ctx.sites, ctx.kernel = (source, sites), convolution.kernel
+        ctx.save_for_backward(source_background, source_rows, weight, chosen)
+        ctx.links = links
         return best
 
     @staticmethod
@@ -93,15 +85,14 @@ class _MaximumOfConvolution(Function):
         by_tap = weight.detach().flatten(2).transpose(1, 2).contiguous()  # (out, taps, in)
         to_weight = torch.zeros_like(by_tap)
         to_background, to_rows = torch.zeros_like(background), torch.zeros_like(rows)
-        source, sites = ctx.sites
-        tables = source.batch.tables
+        links: Links = ctx.links
         _scatter(
             gradient.contiguous().numpy(),
             chosen.numpy(),
-            sites.site.numpy(),
-            source.row_of_site.numpy(),
-            np.array(ctx.kernel.offsets),
-            np.array((tables.height, tables.width)),
+            links.target.site.numpy(),
+            links.source.row_of_site.numpy(),
+            links.offsets.numpy(),
+            np.array(links.size),
             background.detach().contiguous().numpy(),
             rows.detach().contiguous().numpy(),
             by_tap.numpy(),
@@ -110,7 +101,8 @@ class _MaximumOfConvolution(Function):
             to_weight.numpy(),
         )
         bias = gradient.sum(0) if ctx.needs_input_grad[3] else None
-        return to_background, to_rows, to_weight.transpose(1, 2).reshape(weight.shape), bias, None
+        to_weight = to_weight.transpose(1, 2).reshape(weight.shape)
+        return to_background, to_rows, to_weight, bias, None, None
 
 
 @njit(cache=True, nogil=True)

@@ -1,18 +1,46 @@
-"""Gathering a batch's index tables on the CPU, compiled: the fast form of what `Sites` does in torch."""
+"""Gathering a batch's index tables on the CPU, compiled."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import torch
 from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor
 
 IntArray = NDArray[np.signedinteger[Any]]
 
 
-@njit(cache=True, nogil=True)
 def gather_sites(
+    first: Tensor,
+    table: Tensor,
+    indices: Tensor,
+    capacity: int | None,  # noqa: ARG001  (compiled tables are exact)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    start, image, site, entry = _gather_sites(first.numpy(), table.numpy(), indices.numpy())
+    return (
+        torch.from_numpy(start),
+        torch.from_numpy(image),
+        torch.from_numpy(site),
+        torch.from_numpy(entry),
+    )
+
+
+def gather_targets(
+    links: Tensor, entries: Tensor, image: Tensor, start: Tensor, absent: int
+) -> Tensor:
+    arrays = (links.numpy(), entries.numpy(), image.numpy(), start.numpy())
+    return torch.from_numpy(_gather_targets(*arrays, absent))
+
+
+def place_rows(image: Tensor, site: Tensor, images: int, area: int) -> Tensor:
+    return torch.from_numpy(_place_rows(image.numpy(), site.numpy(), images, area))
+
+
+@njit(cache=True, nogil=True)
+def _gather_sites(
     first: IntArray, table: IntArray, indices: IntArray
 ) -> tuple[IntArray, IntArray, IntArray, IntArray]:
     """`start` `(B + 1,)` of the batch's images, then image, site and table entry of each of its `R` rows."""
@@ -34,7 +62,7 @@ def gather_sites(
 
 
 @njit(cache=True, nogil=True)
-def gather_targets(
+def _gather_targets(
     links: IntArray, entries: IntArray, image: IntArray, start: IntArray, absent: int
 ) -> IntArray:
     """`(R, taps)`: absolute rows of what each row's taps reach, `absent` where that is outside."""
@@ -49,7 +77,7 @@ def gather_targets(
 
 
 @njit(cache=True, nogil=True)
-def place_rows(image: IntArray, site: IntArray, images: int, area: int) -> IntArray:
+def _place_rows(image: IntArray, site: IntArray, images: int, area: int) -> IntArray:
     """`(images, area)`: the row that holds a site, the number of rows where none does."""
     table = np.full((images, area), len(site), np.int64)
     for row in range(len(site)):
