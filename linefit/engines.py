@@ -5,6 +5,7 @@ The choice is made once, in `engine_for`; `linefit.training` has one loop for al
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Literal
 from typing import Protocol as Interface
@@ -61,14 +62,18 @@ def engine_for(
 ) -> tuple[ResolvedEngine, str]:
     """The engine that trains this net, and the reason if it is the dense one although delta maps were asked for.
 
-    Delta maps train whatever has an exact delta form; a trial pass tells. It takes two images (one twice): with
-    one alone, a tensor that differs from image to image could not be told from a constant.
+    Delta maps train whatever has an exact delta form in training and in evaluation mode; a trial pass in each tells. It
+    takes two images (one twice): with one alone, a tensor that differs from image to image could not be told from a
+    constant. A copy of the net makes it, with running statistics of its own.
     """
     if engine == "dense":
         return "dense", ""
+    images = DeltaImages(pixels[:1].repeat(2, axis=0), dtype=dtype, device=device)
+    trial = copy.deepcopy(net)
     try:
-        with torch.no_grad():
-            net(DeltaMap.from_pixels(pixels[:1].repeat(2, axis=0), dtype=dtype, device=device))
+        with torch.no_grad(), torch.random.fork_rng():
+            for mode in (net.training, False):
+                trial.train(mode)(images.batch(torch.arange(2, device=device)))
     except UnsupportedOperation as reason:
         return "dense", f"trains densely: {reason}"
     return "delta", ""

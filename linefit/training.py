@@ -6,9 +6,10 @@ targets come as `Examples`. Which cells are trained, and what becomes of the res
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 from typing import Protocol as Interface
@@ -88,10 +89,26 @@ def cell_seeds(seed: int) -> tuple[int, int]:
 
 @torch.no_grad()
 def predict(net: nn.Module, images: ImageSource, size: int) -> Tensor:
-    """Predictions `(size, 2)` of slope and intercept for the first `size` images, on the net's device."""
+    """Predictions `(size, 2)` of slope and intercept for the first `size` images, on the net's device.
+
+    Made in evaluation mode, whatever the net's own is: dropout and batch statistics are for training.
+    """
     device = next(net.parameters()).device
     batches = torch.split(torch.arange(size, device=device), PREDICTION_BATCH)
-    return torch.cat([net(images.batch(indices)) for indices in batches])
+    with evaluating(net):
+        return torch.cat([net(images.batch(indices)) for indices in batches])
+
+
+@contextlib.contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and each module's own mode afterwards."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def mse(net: nn.Module, examples: Examples) -> float:
@@ -113,25 +130,28 @@ def train(
     """Train `net` in place; the same arguments on the same machine and thread count give the same bits.
 
     `steps` works on `net`. `training` gives the examples of an epoch, counted from 1, each time
-    `protocol.train_size` of them; `shuffle` is a CPU generator that alone decides their order; `on_epoch` is called
-    with the number of epochs done. A non-finite loss ends the training at the end of its epoch with the status
-    `diverged`.
+    `protocol.train_size` of them; `shuffle` is a CPU generator that alone decides their order, and dropout's seed is
+    its initial one; `on_epoch` is called with the number of epochs done. A non-finite loss ends the training at the
+    end of its epoch with the status `diverged`.
     """
     train_loss: list[float] = []
     val_mse: list[float] = []
     finite = True
     start = time.perf_counter()
-    for epoch in range(1, protocol.epochs + 1):
-        examples = training(epoch)
-        order = torch.randperm(len(examples), generator=shuffle).to(examples.targets.device)
-        total = steps.epoch(examples, torch.split(order, protocol.batch_size))
-        train_loss.append(float(total) / len(examples))
-        val_mse.append(mse(net, validation))
-        if on_epoch is not None:
-            on_epoch(epoch)
-        finite = math.isfinite(train_loss[-1]) and math.isfinite(val_mse[-1])
-        if not finite:
-            break
+    # Dropout knows no generator but the global one, which is lent to this run and put back.
+    with torch.random.fork_rng():
+        torch.manual_seed(shuffle.initial_seed())
+        for epoch in range(1, protocol.epochs + 1):
+            examples = training(epoch)
+            order = torch.randperm(len(examples), generator=shuffle).to(examples.targets.device)
+            total = steps.epoch(examples, torch.split(order, protocol.batch_size))
+            train_loss.append(float(total) / len(examples))
+            val_mse.append(mse(net, validation))
+            if on_epoch is not None:
+                on_epoch(epoch)
+            finite = math.isfinite(train_loss[-1]) and math.isfinite(val_mse[-1])
+            if not finite:
+                break
     return Training(
         "ok" if finite else "diverged",
         np.array(train_loss),

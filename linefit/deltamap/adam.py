@@ -26,9 +26,9 @@ class FusedAdam:
     """Adam (Kingma & Ba, 2015) with the arithmetic of `torch.optim.AdamW`, for parameters on the CPU.
 
     A weight matrix of at least `LARGE` elements, wider than tall, is stored input-major from here on (same values,
-    other strides), and the gradient that a delta map leaves for it is kept as factors until `step` uses them up: it
-    never appears in `.grad`, where clipping would look for it. Nothing else about training changes: `zero_grad()`,
-    `loss.backward()`, `step()`, and the learning rate of the next step is what `param_groups` says.
+    other strides). The gradient that a delta map leaves for it is a `FactoredGradient`, which `step` takes as factors;
+    to everybody else, clipping and other optimisers too, it is a dense tensor. Nothing about training changes:
+    `zero_grad()`, `loss.backward()`, `step()`, and the learning rate of the next step is what `param_groups` says.
 
     Raises ValueError for a parameter that is not on the CPU.
     """
@@ -58,7 +58,6 @@ class FusedAdam:
             self.adam.zero_grad()
         for weight in self.large:
             weight.parameter.grad = None
-            weight.factored.clear()
 
     @torch.no_grad()
     def step(self) -> None:
@@ -79,20 +78,18 @@ def _is_large(parameter: nn.Parameter) -> bool:
 
 
 class _LargeWeight:
-    """A weight `(out, in)`, stored as `(in, out)`, with its gradient's factors and its moments."""
+    """A weight `(out, in)`, stored as `(in, out)`, and its moments."""
 
     def __init__(self, parameter: nn.Parameter) -> None:
         parameter.data = parameter.data.t().contiguous().t()
         self.parameter = parameter
-        self.factored: list[FactoredGradient] = []
-        parameter.factored_gradients = self.factored  # type: ignore[attr-defined]
         self.steps = 0
         self.mean = torch.zeros_like(parameter.data.t())
         self.square = torch.zeros_like(parameter.data.t())
 
     def step(self, lr: float, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
         gradient: Tensor | None = self.parameter.grad
-        if gradient is None and not self.factored:
+        if gradient is None:
             return
         self.steps += 1
         rate, root = lr / (1 - betas[0] ** self.steps), math.sqrt(1 - betas[1] ** self.steps)
@@ -101,24 +98,16 @@ class _LargeWeight:
             [1 - betas[0], betas[1], 1 - betas[1], rate, 1 / root, eps, 1 - lr * weight_decay],
             weight.dtype,
         )
-        if gradient is None and len(self.factored) == 1:
-            (factors,) = self.factored
-            by_site, output = factors.input, factors.output
-            background, delta, image, first = (
-                by_site.background,
-                by_site.delta,
-                by_site.image,
-                by_site.first,
-            )
+        factors = gradient.factors if isinstance(gradient, FactoredGradient) else None
+        if factors is not None:
+            by_site, output = factors
+            background, delta = by_site.background, by_site.delta
+            image, first = by_site.image, by_site.first
             dense = np.empty((0, 0), weight.dtype)
-        else:  # several backward passes, or one through a dense map
-            dense = (
-                torch.zeros_like(self.mean).numpy()
-                if gradient is None
-                else gradient.t().contiguous().numpy()
-            )
-            for factors in self.factored:
-                factors.add_to(dense)
+        else:  # several backward passes, one through a dense map, or somebody asked for it
+            if isinstance(gradient, FactoredGradient):
+                gradient = gradient.dense()
+            dense = gradient.t().contiguous().numpy()
             output = np.empty((0, weight.shape[1]), weight.dtype)
             background = np.empty((1, len(weight)), weight.dtype)
             delta, image = np.empty((1, 0), weight.dtype), np.empty(0, np.int64)
@@ -128,8 +117,8 @@ class _LargeWeight:
             background, delta, image, first, output, total, dense, constants,
             weight, self.mean.numpy(), self.square.numpy(),
         )  # fmt: skip
-        # Used up: `net.zero_grad()` knows nothing of factors, and the next step must not take them again.
-        self.factored.clear()
+        # NumPy's writes go past autograd, which counts them to find what was overwritten too early.
+        torch.autograd.graph.increment_version(self.parameter)
 
 
 # error_model "numpy": Python's check for a zero divisor would keep the division from being vectorised.

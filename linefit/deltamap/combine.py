@@ -53,7 +53,9 @@ def cat(tensors: Sequence[DeltaMap | Tensor], dim: int = 0) -> DeltaMap:
         for tensor in tensors
     ]
     background = torch.cat([background for background, _ in parts])
-    return DeltaMap((background, torch.cat([rows for _, rows in parts], dim=1)), sites)
+    # A constant of one site has one row for all.
+    rows = torch.cat([rows.expand(sites.rows, -1) for _, rows in parts], dim=1)
+    return DeltaMap((background, rows), sites)
 
 
 def arithmetic(name: str) -> Callable[..., DeltaMap]:
@@ -95,7 +97,7 @@ def _constant(like: DeltaMap, tensor: Tensor, operation: str) -> Tensor:
             unsupported(
                 operation, f"with a tensor of {tensor.shape[0]} images, the map has {images}"
             )
-        tensor = tensor[0]
+        tensor = tensor[0] if images else tensor.new_zeros(tensor.shape[1:])
     elif tensor.ndim > like.ndim:
         unsupported(operation, f"with a tensor of {tensor.ndim} axes on a map of {like.ndim}")
     height, width = like.area
@@ -106,7 +108,10 @@ def _constant(like: DeltaMap, tensor: Tensor, operation: str) -> Tensor:
         tensor = tensor.reshape(())
     elif like.ndim == 2:
         tensor = tensor.reshape(-1, height, width)
-    return tensor.reshape(*[1] * (3 - tensor.ndim), *tensor.shape)
+    constant = tensor.reshape(*[1] * (3 - tensor.ndim), *tensor.shape)
+    if any(side not in (1, own) for side, own in zip(constant.shape[1:], like.area, strict=True)):
+        unsupported(operation, f"with a tensor of {tuple(constant.shape[1:])} sites on {like.area}")
+    return constant
 
 
 def _constant_at(constant: Tensor, sites: Sites) -> tuple[Tensor, Tensor]:

@@ -32,8 +32,12 @@ class Convolution:
     activations: tuple[Callable[[Tensor], Tensor], ...] = ()
     # The mode of the call, not of whoever asks for values.
     grad: bool = field(default_factory=torch.is_grad_enabled)
+    _versions: tuple[int, ...] = ()
     # Values by the activations they went through, shared by all that follow one convolution.
     _computed: dict[tuple[Callable[[Tensor], Tensor], ...], Values] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_versions", self._versions or self._current_versions())
 
     def then(self, activation: Callable[[Tensor], Tensor]) -> Convolution:
         return replace(self, activations=(*self.activations, activation))
@@ -42,6 +46,7 @@ class Convolution:
         """Background and rows at `sites.dilated(kernel)`."""
         with torch.set_grad_enabled(self.grad):
             if () not in self._computed:
+                self._check_versions()
                 background = self._background()
                 rows = self.sites.batch.kernels.convolved_rows(
                     site_table(self.source[0]),
@@ -61,6 +66,7 @@ class Convolution:
 
         The activations are non-decreasing, so the arg-max is that of the convolution itself.
         """
+        self._check_versions()
         with torch.set_grad_enabled(self.grad and torch.is_grad_enabled()):
             with torch.no_grad():
                 background = site_table(self._background())
@@ -73,6 +79,19 @@ class Convolution:
                 self.sites.links(self.kernel),
             )
             return self._activate(maximum)
+
+    def _current_versions(self) -> tuple[int, ...]:
+        # Inference tensors count nothing.
+        tensors = [self.weight, *([] if self.bias is None else [self.bias])]
+        return tuple(tensor._version for tensor in tensors if not tensor.is_inference())
+
+    def _check_versions(self) -> None:
+        """As autograd does for what it saved."""
+        if self._current_versions() != self._versions:
+            raise RuntimeError(
+                "conv2d of a delta map: its weight or bias was modified in place between the call and the use of"
+                " its values, which are computed when they are used; ask for them (`.rows`) before the change"
+            )
 
     def _activate(self, values: Tensor) -> Tensor:
         for activation in self.activations:

@@ -26,6 +26,8 @@ class DeltaMap(TensorLike):
 
     `shape` is what the dense tensor's would be: `(N, C, H, W)`, or `(N, C, H * W)` or `(N, C * H * W)` once flattened.
     A convolution is computed when its values are asked for: a global max pool behind it never asks for all of them.
+    Where several sites share a maximum (a ReLU's zeros, channels that are zero at the start), the gradient takes one of
+    them, as a dense max pool does, but not always the same one: both are subgradients, training may differ.
     """
 
     operations: ClassVar[dict[str, Handler]] = {}
@@ -128,6 +130,12 @@ class DeltaMap(TensorLike):
         """Take another map's values: an operation in place."""
         if self._has_views:
             unsupported("an operation in place", "on a map that was flattened or reshaped")
+        if other.dtype != self.dtype:
+            unsupported("an operation in place", f"on {self.dtype} that gives {other.dtype}")
+        if other.shape != self.shape:
+            raise RuntimeError(
+                f"an operation in place on a map of shape {tuple(self.shape)} gives {tuple(other.shape)}"
+            )
         self._values, self.sites = other._values, other.sites
         return self
 
@@ -147,7 +155,8 @@ class DeltaImages:
         pixels: `(N, H, W)` or `(N, 1, H, W)`, 0 or 1.
         dtype, device: of the maps.
         padded: every batch of `b` images has the same number of rows, so that shapes do not depend on data and the
-            host need not know them (CUDA graphs). Indices of a batch must then be distinct. Default: off the CPU.
+            host need not know them (CUDA graphs). Indices of a batch must then be distinct, or the device stops at
+            an assertion when there are too many rows. Default: off the CPU.
         kernels: "numba" for the compiled kernels (CPU, float32 or float64), "torch" for the plain form that they
             are tested against. Default: numba where it runs.
 
@@ -192,7 +201,8 @@ class DeltaImages:
     def batch(self, indices: Tensor | Sequence[int] | NDArray[np.integer]) -> DeltaMap:
         """The images `indices` `(B,)`, integers from 0 on, as a map `(B, 1, H, W)`.
 
-        Raises ValueError for a mask, and on the CPU for indices out of range (elsewhere the host must not wait).
+        Raises ValueError for a mask, and on the CPU for indices out of range and for repeated ones of a padded batch
+        (elsewhere the host must not wait).
         """
         tables = self.tables
         index = torch.as_tensor(indices, device=tables.device)
@@ -205,6 +215,8 @@ class DeltaImages:
                 raise ValueError(
                     f"indices from {lowest} to {highest}: the images are 0 to {len(self) - 1}"
                 )
+            if tables.padded and len(np.unique(index.numpy())) < len(index):
+                raise ValueError("indices of a padded batch repeat an image; they must be distinct")
         sites = Batch(tables, index, KERNELS[self.kernels]).sites(LIT)
         background = torch.zeros(
             1, tables.height, tables.width, dtype=self.dtype, device=tables.device

@@ -23,6 +23,10 @@ class TensorLike:
     operations: ClassVar[dict[str, Handler]]
     precedence: ClassVar[int]  # of operands of several kinds, the highest one's table is read
 
+    @property
+    def device(self) -> torch.device:
+        raise NotImplementedError
+
     def become(self, other: Any) -> Any:  # noqa: ARG002
         """Take another's values: an operation in place."""
         unsupported("an operation in place", f"on a {type(self).__name__}")
@@ -119,7 +123,10 @@ def call(
     in_place = torch_name == f"{name}_" or kwargs.pop("inplace", False)
     if kwargs.get("out") is not None:
         unsupported(torch_name, "into a given output")
-    kind = max(_kinds([*args, *kwargs.values()]), key=lambda kind: kind.precedence)
+    likes = list(_tensor_likes([*args, *kwargs.values()]))
+    if torch.is_autocast_enabled(likes[0].device.type):
+        unsupported(torch_name, "under autocast, which would mix types in one map")
+    kind = type(max(likes, key=lambda like: like.precedence))
     if name not in kind.operations:
         unsupported(torch_name, f"it has no exact form on a {kind.__name__}")
     handler = kind.operations[name]
@@ -137,12 +144,12 @@ def call(
     return result
 
 
-def _kinds(operands: Sequence[Any]) -> Iterator[type[TensorLike]]:
+def _tensor_likes(operands: Sequence[Any]) -> Iterator[TensorLike]:
     for operand in operands:
         if isinstance(operand, TensorLike):
-            yield type(operand)
+            yield operand
         elif isinstance(operand, list | tuple):
-            yield from _kinds(operand)
+            yield from _tensor_likes(operand)
 
 
 def _takes(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -36,6 +36,14 @@ class SpatialSoftmax(TensorLike):
         return cls(logits, ones)
 
     @property
+    def dtype(self) -> torch.dtype:
+        return self.logits.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.logits.device
+
+    @property
     def shape(self) -> torch.Size:
         images, channels = self.values.shape[:2]
         return torch.Size((images, max(channels, self.logits.channels), *self.logits.shape[2:]))

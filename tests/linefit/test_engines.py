@@ -32,6 +32,24 @@ def test_a_net_whose_tensors_differ_from_image_to_image_trains_densely():
     assert "image to image" in reason
 
 
+def test_the_trial_changes_neither_the_net_nor_the_generator():
+    net = build("conv1", "none", "max", 3, seed=0)
+    net.head.insert(1, torch.nn.BatchNorm1d(128))
+    net.head.insert(2, torch.nn.Dropout())
+    before, state = {k: v.clone() for k, v in net.state_dict().items()}, torch.get_rng_state()
+    assert engine_for(net, PIXELS, "auto", torch.float32, CPU) == ("delta", "")
+    assert net.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_a_net_that_only_evaluates_on_delta_maps_trains_densely():
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Dropout())
+    engine, reason = engine_for(net, PIXELS, "auto", torch.float32, CPU)
+    assert engine == "dense"
+    assert "dropout" in reason
+
+
 @pytest.mark.parametrize("device", ["tpu", "cuda:x", "cpu:x", "cuda:99", "cuda:999"])
 def test_a_device_that_is_not_there_is_refused(device):
     with pytest.raises(ValueError, match=device):

@@ -106,6 +106,51 @@ def test_a_loss_that_is_not_finite_ends_the_training(engine):
     assert len(training.train_loss) == len(training.val_mse) < 50
 
 
+class RandomAndRunning(torch.nn.Module):
+    """What training and evaluation do differently: dropout and running statistics."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = build(*NETS[2], seed=0)
+        self.body.head.insert(1, torch.nn.BatchNorm1d(128))
+        self.body.head.insert(2, torch.nn.Dropout(0.5))
+
+    def forward(self, images):
+        return self.body(images)
+
+
+@pytest.mark.parametrize("engine", ["delta", "dense"])
+def test_predictions_are_made_in_evaluation_mode_and_training_goes_on_in_its_own(engine):
+    protocol = Protocol(train_size=200, epochs=2, batch_size=64)
+    curves = []
+    for _ in range(2):
+        net = RandomAndRunning()
+        net.body.head[1].eval()  # frozen by its owner
+        torch.rand(1)  # the global generator is elsewhere at the second run
+        before = torch.get_rng_state()
+        training_examples = examples(TRAINING, engine, torch.float32)
+        training = train(
+            net,
+            EagerSteps(net, adam(net, protocol.learning_rate, engine)),
+            lambda _, given=training_examples: given,
+            examples(VALIDATION, engine, torch.float32),
+            protocol,
+            shuffle=torch.Generator().manual_seed(5),
+        )
+        assert torch.equal(torch.get_rng_state(), before)
+        curves.append([*training.train_loss, *training.val_mse])
+        assert net.training
+        assert not net.body.head[1].training
+    assert curves[0] == curves[1]
+    source = image_source(VALIDATION.pixels, engine, torch.float32, CPU)
+    predictions = predict(net, source, len(VALIDATION))
+    assert torch.equal(predictions, predict(net, source, len(VALIDATION)))
+    net.eval()
+    with torch.no_grad():
+        expected = net(torch.from_numpy(VALIDATION.pixels)[:, None].float())
+    torch.testing.assert_close(predictions, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_seeds_of_initialisation_and_shuffling_are_distinct():
     seeds = [seed for cell in range(1000) for seed in cell_seeds(cell)]
     assert len(set(seeds)) == 2000

@@ -63,7 +63,8 @@ class _ConvolvedRows(Function):
         taps = by_taps(weight)
         rows = background.index_select(0, links.target.site)
         runs = chunks(source.start.tolist(), taps.shape[1] * rows.element_size())
-        products = rows.new_empty(max(end - begin for *_, begin, end in runs), taps.shape[1])
+        longest = max((end - begin for *_, begin, end in runs), default=0)
+        products = rows.new_empty(longest, taps.shape[1])
         products_view = products.view(len(products), targets.shape[1], len(weight)).numpy()
         targets_view, rows_view = targets.numpy(), rows.numpy()
         for _, _, begin, end in runs:
@@ -86,7 +87,7 @@ class _ConvolvedRows(Function):
 
         to_taps, to_delta = torch.zeros_like(taps), torch.zeros_like(delta)
         runs = chunks(source.start.tolist(), taps.shape[1] * taps.element_size())
-        longest = max(end - begin for *_, begin, end in runs)
+        longest = max((end - begin for *_, begin, end in runs), default=0)
         gathered = gradient.new_empty(longest, taps.shape[1])
         kept = torch.empty(longest, dtype=torch.int64)
         arrays = (gradient, targets, gathered.view(longest, targets.shape[1], len(weight)), kept)

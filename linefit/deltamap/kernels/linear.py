@@ -6,6 +6,7 @@ The weight must be stored input-major (`by_site`), so that what one channel at o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numba import njit
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.utils._pytree import tree_map_only
 
 from linefit.deltamap.kernels import plain
 from linefit.deltamap.kernels.links import ActiveRows, FloatArray, IntArray
@@ -54,25 +56,54 @@ class InputBySite:
         return cls(by_channel, delta, image, first), order
 
 
-@dataclass(frozen=True)
-class FactoredGradient:
-    """The gradient of the weight as the factors that it is a product of: 39 MB in a few hundred KB."""
+class FactoredGradient(Tensor):
+    """The gradient of a weight that `is_by_site`, as the factors that it is a product of: 39 MB in a few hundred KB.
 
-    input: InputBySite
-    output: FloatArray  # (N, out)
+    `factors` is there until somebody asks for numbers. Then, and from then on, this is the dense gradient: any
+    operation of torch works on it, clipping and foreign optimisers included.
+    """
 
-    def add_to(self, gradient: FloatArray) -> None:
-        """Add to a gradient `(C * H * W, out)`."""
-        total = self.output.sum(0)
-        _add_gradient(
-            self.input.background,
-            self.input.delta,
-            self.input.image,
-            self.input.first,
-            self.output,
-            total,
-            gradient,
+    factors: tuple[InputBySite, FloatArray] | None  # the input, and the output's gradient (N, out)
+    _dense: Tensor | None
+
+    @staticmethod
+    def __new__(cls, factors: tuple[InputBySite, FloatArray], weight: Tensor) -> FactoredGradient:
+        gradient: FactoredGradient = torch.Tensor._make_wrapper_subclass(
+            cls, weight.shape, strides=weight.stride(), dtype=weight.dtype, device=weight.device
         )
+        gradient.factors, gradient._dense = factors, None
+        return gradient
+
+    # Only what reaches the arithmetic matters here.
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        # Autograd detaches what it puts into `.grad`.
+        if func is torch.ops.aten.detach.default and args[0].factors is not None:
+            return cls(args[0].factors, args[0])
+        dense = partial(tree_map_only, cls, cls.dense)
+        return func(*dense(args), **dense(kwargs or {}))
+
+    def dense(self) -> Tensor:
+        """The gradient `(out, C * H * W)`, input-major; what is done to it in place stays."""
+        if self._dense is None:
+            assert self.factors is not None
+            by_site, output = self.factors
+            gradient = torch.zeros(self.shape[::-1], dtype=self.dtype)
+            _add_gradient(
+                by_site.background,
+                by_site.delta,
+                by_site.image,
+                by_site.first,
+                output,
+                output.sum(0),
+                gradient.numpy(),
+            )
+            self._dense, self.factors = gradient.t(), None
+        return self._dense
 
 
 def is_by_site(weight: Tensor) -> bool:
@@ -83,15 +114,10 @@ def is_by_site(weight: Tensor) -> bool:
 def flat_linear(
     background: Tensor, rows: Tensor, weight: Tensor, bias: Tensor | None, index: ActiveRows
 ) -> Tensor:
-    """The plain form for a weight that is not stored by site.
-
-    A weight whose attribute `factored_gradients` is a list receives its gradient there and none in `.grad`.
-    """
+    """The weight's gradient is a `FactoredGradient` if it is stored by site; otherwise this is the plain form."""
     if not is_by_site(weight):
         return plain.flat_linear(background, rows, weight, bias, index)
-    output: Tensor = _Linear.apply(  # type: ignore[no-untyped-call]
-        background, rows, weight, index, getattr(weight, "factored_gradients", None)
-    )
+    output: Tensor = _Linear.apply(background, rows, weight, index)  # type: ignore[no-untyped-call]
     return output if bias is None else output + bias
 
 
@@ -103,7 +129,6 @@ class _Linear(Function):
         rows: Tensor,
         weight: Tensor,
         index: ActiveRows,
-        factored: list[FactoredGradient] | None,
     ) -> Tensor:
         by_site, order = InputBySite.of(background, rows, index)
         output = rows.new_zeros(len(index.start) - 1, len(weight))
@@ -116,7 +141,7 @@ class _Linear(Function):
             output.numpy(),
         )
         ctx.save_for_backward(weight)
-        ctx.by_site, ctx.order, ctx.factored = by_site, order, factored
+        ctx.by_site, ctx.order = by_site, order
         return output
 
     @staticmethod
@@ -141,14 +166,8 @@ class _Linear(Function):
                 to_rows.numpy(),
             )
         if ctx.needs_input_grad[2]:
-            factors = FactoredGradient(by_site, output)
-            if ctx.factored is not None:
-                ctx.factored.append(factors)
-            else:
-                dense = torch.zeros_like(weight.detach().t())
-                factors.add_to(dense.numpy())
-                to_weight = dense.t()
-        return to_background, to_rows, to_weight, None, None
+            to_weight = FactoredGradient((by_site, output), weight)
+        return to_background, to_rows, to_weight, None
 
 
 @njit(cache=True, nogil=True)

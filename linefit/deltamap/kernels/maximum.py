@@ -55,7 +55,7 @@ class _ConvolvedMaximum(Function):
         best = source_rows.new_empty(images, channels)
         chosen = torch.empty(images, channels, dtype=torch.int64)
         runs = chunks(source.start.tolist(), taps.shape[1] * taps.element_size())
-        longest = max(end - begin for *_, begin, end in runs)
+        longest = max((end - begin for *_, begin, end in runs), default=0)
         products = source_rows.new_empty(longest, taps.shape[1])
         arrays = (
             products.view(longest, targets.shape[1], channels),

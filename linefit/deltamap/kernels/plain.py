@@ -26,6 +26,10 @@ def gather_sites(
     rows = int(start[-1]) if capacity is None else capacity
     row = torch.arange(rows, device=table.device)
     padding = rows - start[-1:]
+    # Not for the host to see: too many rows would be written past the end of memory.
+    torch._assert_async(
+        (padding >= 0).all(), "more rows than a padded batch of distinct images can have"
+    )
     # output_size spares the host from reading the counts.
     image = torch.repeat_interleave(torch.cat([counts, padding]), output_size=rows)
     shift = torch.cat([begin - start[:-1], begin.new_zeros(1)])
@@ -50,7 +54,7 @@ def place_rows(image: Tensor, site: Tensor, images: int, area: int) -> Tensor:
     rows = len(site)
     table = site.new_full(((images + 1) * area,), rows)
     table[image * area + site] = torch.arange(rows, device=site.device)
-    return table[: images * area].view(-1, area)
+    return table[: images * area].view(images, area)
 
 
 def convolved_rows(
@@ -128,7 +132,7 @@ def _convolved_at(
     x = (site % width)[..., None] + links.offsets[:, 1]
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     read = torch.where(inside, y * width + x, 0)
-    row = source.row_of_site.gather(1, read.view(len(read), -1)).view(read.shape)
+    row = source.row_of_site.gather(1, read.flatten(1)).view(read.shape)
     index = torch.where(row < source.rows, row, source.rows + read)
     index = torch.where(inside, index, source.rows + area)
     nothing = source_background.new_zeros(1, source_background.shape[1])
@@ -145,7 +149,7 @@ def dense(background: Tensor, rows: Tensor, index: ActiveRows) -> Tensor:
     site = torch.arange(area, device=rows.device)
     row = torch.where(index.row_of_site < index.rows, index.row_of_site, site + index.rows)
     table = torch.cat([rows, background])
-    return table.index_select(0, row.view(-1)).view(len(row), area, -1).transpose(1, 2)
+    return table.index_select(0, row.view(-1)).view(*row.shape, table.shape[1]).transpose(1, 2)
 
 
 def flat_linear(

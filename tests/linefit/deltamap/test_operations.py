@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from linefit.architectures import build
 from linefit.deltamap import DeltaImages, DeltaMap, UnsupportedOperation
-from linefit.deltamap.sites import LIT, Kernel, SiteTables
+from linefit.deltamap.kernels import KERNELS
+from linefit.deltamap.sites import LIT, Batch, Kernel, SiteTables
 from linefit.images import lab_images
 
 DIM = 12
@@ -119,6 +120,17 @@ UNSUPPORTED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "equality": (lambda x: x == 0, "__eq__"),
     "in place on a view": (lambda x: F.relu(x.flatten(2), inplace=True), "in place"),
     "in place on what has a view": (lambda x: (x.flatten(2), x.relu_()), "in place"),
+    "under autocast": (
+        lambda x: torch.autocast("cpu", torch.bfloat16)(lambda: x + 1)(),
+        "add: under autocast",
+    ),
+    "in place into another type": (lambda x: x.mul_(1j), "in place"),
+    "sum of softmaxes": (lambda x: x.flatten(2).softmax(-1) + 1, "add.*SpatialSoftmax"),
+    "divided by a softmax": (lambda x: 1 / x.flatten(2).softmax(-1), "truediv"),
+    "part of a softmax": (lambda x: x.flatten(2).softmax(-1)[:, 0], "__getitem__"),
+    "attribute of a softmax": (lambda x: x.flatten(2).softmax(-1).T, "Tensor.T"),
+    "softmax in place": (lambda x: x.flatten(2).softmax(-1).mul_(2), "in place.*SpatialSoftmax"),
+    "a constant with more sites": (lambda x: x + torch.zeros(5 * DIM, 5 * DIM), "sites"),
     "a map added into a tensor": (lambda x: CONSTANT.clone().add_(x), "add_.*tensor"),
 }
 
@@ -129,6 +141,64 @@ def test_everything_else_raises_one_error_that_names_it(name: str) -> None:
     images = DeltaMap.from_pixels(PIXELS, torch.float64)
     with pytest.raises(UnsupportedOperation, match=message):
         operation(feature_map(images))
+
+
+def test_images_of_one_site_take_constants() -> None:
+    pixels = np.array([[[True]], [[False]], [[True]]])
+    images = DeltaImages(pixels, torch.float64).batch(range(3))
+    dense = torch.from_numpy(pixels)[:, None].double()
+    constant = torch.tensor([2.0, 3.0], dtype=torch.float64).view(1, 2, 1, 1).expand(3, -1, -1, -1)
+    for operation in (lambda x: torch.cat([x, constant], 1), lambda x: x + constant):
+        torch.testing.assert_close(operation(images).to_dense(), operation(dense))
+    with pytest.raises(UnsupportedOperation, match="sites"):
+        images + torch.zeros(2, 3, 3)
+
+
+@pytest.mark.parametrize("kernels", ["torch", "numba"])
+@pytest.mark.parametrize("levels", [("conv1", "none", "flatten"), ("conv2", "cartesian", "max")])
+def test_an_empty_batch_is_empty(levels: tuple[str, str, str], kernels: Any) -> None:
+    net = build(*levels, 2, seed=0)
+    images = DeltaImages(lab_images(3).pixels, kernels=kernels)
+    predictions = net(images.batch([]))
+    predictions.sum().backward()
+    assert predictions.shape == (0, 2)
+    assert all(parameter.grad.abs().sum() == 0 for parameter in net.parameters())
+
+
+def test_duplicates_in_a_padded_batch_are_refused() -> None:
+    images = DeltaImages(PIXELS, padded=True)
+    largest = int(PIXELS.sum((1, 2)).argmax())
+    with pytest.raises(ValueError, match="repeat an image"):
+        images.batch([largest, 0, largest])
+    with pytest.raises(ValueError, match="at most 6"):
+        Batch(images.tables, torch.zeros(7, dtype=torch.int64), KERNELS["torch"]).sites(LIT)
+    # Where the host cannot look, an assertion of the device stands before the memory.
+    with pytest.raises(RuntimeError, match="more rows than a padded batch"):
+        Batch(images.tables, torch.full((3,), largest), KERNELS["torch"]).sites(LIT)
+
+
+@pytest.mark.parametrize("use", [lambda x: x.amax((2, 3)), lambda x: x.rows])
+@pytest.mark.parametrize("changed", ["weight", "bias"])
+def test_a_weight_changed_before_its_convolution_is_computed_is_an_error(
+    use: Callable[[DeltaMap], Any], changed: str
+) -> None:
+    layer = nn.Conv2d(1, 2, 3, padding=1)
+    features = layer(DeltaMap.from_pixels(PIXELS)).relu()
+    later = layer(DeltaMap.from_pixels(PIXELS))
+    assert later.rows.shape[1] == 2
+    with torch.no_grad():
+        getattr(layer, changed).mul_(2)
+    with pytest.raises(RuntimeError, match="modified in place"):
+        use(features)
+    use(later)  # computed before the change
+
+
+def test_an_operation_in_place_broadcasts_no_more_than_torch_does() -> None:
+    one = DeltaMap.from_pixels(PIXELS, torch.float64)
+    with pytest.raises(RuntimeError, match="in place"):
+        one += CONSTANT
+    with pytest.raises(RuntimeError, match="broadcast"):
+        torch.from_numpy(PIXELS)[:, None].double().add_(CONSTANT)
 
 
 def test_bad_pixels_are_refused() -> None:

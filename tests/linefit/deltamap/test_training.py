@@ -144,6 +144,69 @@ def test_large_weight_keeps_its_values_and_has_dense_gradients_without_fused_ada
     assert torch.equal(weight, values)
 
 
+def flatten_net_and_reference() -> tuple[nn.Module, nn.Module, DeltaImages, Tensor, Tensor]:
+    """A net whose large weight FusedAdam has stored its own way, its dense twin, images twice, targets."""
+    data = lab_images(24)
+    net = build("conv1", "none", "flatten", 6, seed=0).double()
+    reference = copy.deepcopy(net)
+    assert len(FusedAdam(net.parameters()).large) == 1
+    dense = torch.from_numpy(data.pixels)[:, None].double()
+    images = DeltaImages(data.pixels, torch.float64)
+    return net, reference, images, dense, torch.from_numpy(data.params).double()
+
+
+def test_a_large_weights_gradient_is_there_for_whoever_asks() -> None:
+    net, reference, images, dense, params = flatten_net_and_reference()
+    F.mse_loss(net(images.batch(range(24))), params).backward()
+    F.mse_loss(reference(dense), params).backward()
+    norms = [nn.utils.clip_grad_norm_(model.parameters(), 0.01) for model in (net, reference)]
+    torch.testing.assert_close(*norms, rtol=1e-10, atol=0)
+    for found, expected in zip(net.parameters(), reference.parameters(), strict=True):
+        assert found.grad.shape == expected.grad.shape
+        torch.testing.assert_close(found.grad + 0, expected.grad, rtol=1e-10, atol=1e-14)
+
+
+def test_fused_adam_uses_the_gradient_that_clipping_left() -> None:
+    net, reference, images, dense, params = flatten_net_and_reference()
+    optimisers = [FusedAdam(net.parameters()), torch.optim.Adam(reference.parameters())]
+    for step in range(3):
+        for model, optimiser, batch in (
+            (net, optimisers[0], images.batch(range(24))),
+            (reference, optimisers[1], dense),
+        ):
+            optimiser.zero_grad()
+            F.mse_loss(model(batch), params).backward()
+            nn.utils.clip_grad_value_(model.parameters(), 1e-4 * (step + 1))
+            optimiser.step()
+    for found, expected in zip(net.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("optimiser", [torch.optim.SGD, torch.optim.AdamW, torch.optim.RMSprop])
+def test_another_optimiser_trains_a_net_that_fused_adam_has_seen(
+    optimiser: type[torch.optim.Optimizer],
+) -> None:
+    net, reference, images, dense, params = flatten_net_and_reference()
+    for model, batch in ((net, images.batch(range(24))), (reference, dense)):
+        own = optimiser(model.parameters(), lr=1e-3)
+        for _ in range(3):
+            own.zero_grad()
+            F.mse_loss(model(batch), params).backward()
+            own.step()
+    for found, expected in zip(net.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+
+
+def test_an_update_past_autograd_is_noticed() -> None:
+    net, _, images, _, params = flatten_net_and_reference()
+    optimiser = FusedAdam(net.parameters())
+    first, second = (F.mse_loss(net(images.batch(range(24))), params) for _ in range(2))
+    first.backward()
+    optimiser.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        second.backward()
+
+
 def test_fused_adam_is_for_the_cpu() -> None:
     with pytest.raises(ValueError, match="on meta"):
         FusedAdam([nn.Parameter(torch.empty(2, device="meta"))])
