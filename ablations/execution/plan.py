@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from ablations.execution.cost import Estimate, cell_seconds, estimate
 from ablations.records.store import Store
+from ablations.study.factors import FACTORS
 from ablations.study.problems import Problem, nearest
 from ablations.study.study import (
-    FACTORS,
     LEGAL_SEEDS,
     MOST_SEEDS,
     Cell,

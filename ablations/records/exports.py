@@ -22,7 +22,8 @@ from ablations.records.results import (
     VariantResults,
     typed,
 )
-from ablations.study.study import FACTORS, Study
+from ablations.study.factors import FACTORS
+from ablations.study.study import Study
 
 STUDY_FILE = "study.toml"
 CELLS_FILE = "cells.csv"

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ablations.study.factors import FACTORS, Level
 from ablations.study.problems import nearest
-from ablations.study.study import FACTORS, Level, Study
+from ablations.study.study import Study
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Metric = Literal["mse", "slope", "intercept"]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
 
 from ablations.records.store import Store
-from ablations.study.study import ENGINE_VERSION, Study
-from linefit.images import SPLITS
+from ablations.study.study import ENGINE_VERSION, Study, split_facts
 from linefit.splits import evaluation_images, training_images
 from linefit.yardsticks import YARDSTICKS
 
@@ -44,7 +42,7 @@ def yardstick_key(train_size: int, split: str) -> str:
     """What a yardstick's predictions depend on: the training split it may be fitted to, and the images."""
     facts = {
         "train_size": train_size,
-        "split": asdict(SPLITS[split]),
+        "split": split_facts(split),
         "version": ENGINE_VERSION,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,6 +1,6 @@
 """What a study is: a named grid plus a protocol, its variants and its cells, and the key of a cell.
 
-Reading study files is in `study_file`; nothing here trains, reads results or prints.
+Reading study files is in `reader`, expanding grids in `grid`; nothing here trains, reads results or prints.
 """
 
 from __future__ import annotations
@@ -9,17 +9,29 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any
 
+from ablations.study.factors import FACTORS, PROTOCOL_FACTORS, Level
 from ablations.study.problems import Problem
 from linefit.images import SPLITS
 from linefit.protocol import Protocol
 
-Level = str | int | float | bool
 ENGINE_VERSION = 1  # raise it when a change of the code changes what a cell's numbers are
-NET_FACTORS = ("architecture", "coordinates", "pooling", "width")
-PROTOCOL_FACTORS = tuple(field.name for field in fields(Protocol))
-FACTORS = NET_FACTORS + PROTOCOL_FACTORS
+# In every cell's key. A factor or a field of a split that came later is in it only where it is not at its default, so
+# that cells which do not use it keep their keys. Never add to these.
+FIRST_FACTORS = (
+    "architecture",
+    "coordinates",
+    "pooling",
+    "width",
+    "train_size",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "engine",
+)
+FIRST_SPLIT_FIELDS = ("size", "random_offset")
 MOST_SEEDS = 10_000
 LARGEST_SEED = 2**32 - 1
 LEGAL_SEEDS = (
@@ -35,6 +47,13 @@ class StudyError(ValueError):
         self.source = source
         self.problems = tuple(problems)
         super().__init__("\n".join(f"{source}: {problem}" for problem in self.problems))
+
+
+def split_facts(name: str) -> dict[str, Any]:
+    """What the images of a split depend on."""
+    split = SPLITS[name]
+    later = {f.name: f.default for f in fields(split) if f.name not in FIRST_SPLIT_FIELDS}
+    return {k: x for k, x in asdict(split).items() if k not in later or x != later[k]}
 
 
 @dataclass(frozen=True)
@@ -61,16 +80,20 @@ class Cell:
     @property
     def configuration(self) -> dict[str, Any]:
         """All that decides the cell's numbers, and nothing else: neither its name nor where it runs."""
-        evaluation = {name: asdict(SPLITS[name]) for name in sorted(self.splits)}
+        levels = self.variant.levels
         return {
-            **{name: self.variant.levels[name] for name in FACTORS},
+            **{
+                name: levels[name]
+                for name, factor in FACTORS.items()
+                if name in FIRST_FACTORS or levels[name] != factor.default
+            },
             "seed": self.seed,
             "dtype": "float32",
-            "evaluation": evaluation,
+            "evaluation": {name: split_facts(name) for name in sorted(self.splits)},
             "engine_version": ENGINE_VERSION,
         }
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256 of the canonical JSON of the configuration, 64 hexadecimal digits."""
         text = json.dumps(

@@ -107,8 +107,8 @@ def test_a_run_ends_with_tables_figures_and_the_next_command(finished):
     directory, done = finished
     assert done.returncode == 0, done.stderr
     for estimator in (
-        "conv1-none-max-w4",
-        "conv1-cartesian-max-w4",
+        "none",
+        "cartesian",
         "least_squares",
         "posterior_mean",
     ):

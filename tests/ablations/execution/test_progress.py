@@ -44,8 +44,8 @@ def terminal_output(columns):
     return sent.removesuffix(END)
 
 
-PLAIN = ["[1/2] conv1-none-max-w4 seed 0: val MSE 1.5, 3 s"]
-FAILURE = "conv1-cartesian-max-w4 seed 0: oom: MemoryError: no"
+PLAIN = ["[1/2] none seed 0: val MSE 1.5, 3 s"]
+FAILURE = "cartesian seed 0: oom: MemoryError: no"
 
 
 def test_a_file_gets_a_line_a_cell():

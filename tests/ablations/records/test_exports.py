@@ -93,9 +93,7 @@ def test_the_tidy_rows_hold_what_the_arrays_hold(results_dir):
     results = load_results("tiny", results_dir)
     frame = pd.read_parquet(results_dir / "tiny" / exports.PREDICTIONS_FILE)
     assert len(frame) == 500 * (4 + 3)
-    rows = frame[(frame["estimator"] == "conv1-none-max-w4") & (frame["seed"] == 2)].sort_values(
-        "image"
-    )
+    rows = frame[(frame["estimator"] == "none") & (frame["seed"] == 2)].sort_values("image")
     np.testing.assert_array_equal(
         rows["slope"], results.splits["test"].variants[0].predictions[2, :, 0]
     )

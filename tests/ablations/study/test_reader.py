@@ -7,14 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.study.reader import (
-    LEGAL_NAMES,
-    load_study,
-    parse_study,
-    shipped_studies,
-    variant_name,
-)
-from ablations.study.study import FACTORS, NET_FACTORS, StudyError
+from ablations.study.factors import FACTORS, NET_FACTORS, Named
+from ablations.study.reader import load_study, parse_study, shipped_studies
+from ablations.study.study import StudyError
 from linefit.architectures import build
 from linefit.protocol import Protocol
 
@@ -35,7 +30,7 @@ def parse(text):
 def test_a_grid_is_every_combination_with_every_seed():
     study = parse(GRID)
     assert [v.name for v in study.variants] == [
-        f"conv{depth}-{coordinates}-max-w{width}"
+        f"conv{depth}-{coordinates}-w{width}"
         for depth in (1, 2)
         for coordinates in ("none", "cartesian")
         for width in (8, 16)
@@ -77,7 +72,7 @@ def test_a_factor_of_the_protocol_can_be_ablated():
     study = parse(GRID.replace("width = [8, 16]", "width = 8\nlearning_rate = [1e-3, 1e-2]"))
     assert study.factors == ("architecture", "coordinates", "learning_rate")
     assert {cell.protocol.learning_rate for cell in study.cells()} == {1e-3, 1e-2}
-    assert study.variants[0].name == "conv1-none-max-w8-learning_rate=0.001"
+    assert study.variants[0].name == "conv1-none-learning_rate=0.001"
 
 
 def test_five_mistakes_get_five_messages():
@@ -166,7 +161,7 @@ def test_mistakes_in_every_section_are_told_together():
     [
         ("least_squares", "yardstick's name"),
         ("a b", "letters, digits"),
-        ("conv1-none-max-w8", "different names"),
+        ("conv1-none-w8", "different names"),
     ],
 )
 def test_names_of_included_variants_are_usable_and_unique(name, message):
@@ -178,30 +173,8 @@ def test_names_of_included_variants_are_usable_and_unique(name, message):
 
 def test_the_same_levels_under_two_names_are_refused():
     entry = '[[include]]\nname="twin"\narchitecture="conv1"\ncoordinates="none"\npooling="max"\nwidth=8\n'
-    with pytest.raises(StudyError, match="it has the levels of conv1-none-max-w8"):
+    with pytest.raises(StudyError, match="it has the levels of conv1-none-w8"):
         parse(GRID + entry)
-
-
-def test_the_key_is_of_what_decides_the_numbers_alone():
-    study, renamed = parse(GRID), parse(GRID.replace("seeds = 2", 'seeds = 2\ntitle = "another"'))
-    assert [c.key for c in study.cells()] == [c.key for c in renamed.cells()]
-    key = study.cells()[0].key
-    assert key not in {c.key for c in parse(GRID + "[protocol]\nepochs = 3\n").cells()}
-    assert key not in {c.key for c in parse(GRID + '[evaluation]\nsplits = ["test"]\n').cells()}
-    # A default that is spelled out is the same configuration.
-    assert key == parse(GRID + "[protocol]\nepochs = 100\n").cells()[0].key
-    one, same = (
-        parse(GRID + f"[protocol]\nlearning_rate = {x}\n").cells()[0] for x in ("1", "1.0")
-    )
-    assert one.key == same.key
-    assert len(key) == 64
-    assert set(key) <= set(string.hexdigits)
-
-
-def test_configurations_survive_json():
-    for cell in parse(GRID).cells():
-        assert json.loads(json.dumps(cell.configuration)) == cell.configuration
-        assert set(FACTORS) <= cell.configuration.keys()
 
 
 @pytest.mark.parametrize("path", shipped_studies(), ids=lambda path: path.stem)
@@ -281,19 +254,80 @@ def _toml(value):
     return json.dumps(value)
 
 
-levels = st.fixed_dictionaries(
-    {f: st.sampled_from(LEGAL_NAMES[f]) for f in NET_FACTORS if f != "width"}
-    | {"width": st.integers(1, 99)}
-)
-
-
-@given(levels, levels)
-def test_different_levels_have_different_names(one, other):
-    assert (variant_name(one) == variant_name(other)) == (one == other)
-
-
 def test_a_file_named_like_a_shipped_study_cannot_take_its_results(tmp_path):
     (tmp_path / "quick.toml").write_text(GRID)
     with pytest.raises(StudyError, match=r"another file name: quick is a study that is shipped"):
         load_study(tmp_path / "quick.toml")
     assert load_study(shipped_studies()[0]).name == shipped_studies()[0].stem
+
+
+def test_a_grid_that_no_one_can_train_is_refused_at_once():
+    widths = list(range(1, 4097))
+    rates = [1 + i / 1000 for i in range(1000)]
+    text = GRID.replace(
+        "width = [8, 16]", f"width = {widths}\nlearning_rate = {rates}\nepochs = {widths}"
+    )
+    with pytest.raises(
+        StudyError, match=r"at most 1,000,000 cells; it has 67,108,864,000 variants with 2 seeds"
+    ):
+        parse(text)
+
+
+def test_a_large_grid_is_read_in_linear_time():
+    text = GRID.replace("width = [8, 16]", f"width = {list(range(1, 4097))}")
+    study = parse(text + "[[exclude]]\nwidth = 7\n")
+    assert len(study.variants) == 4 * 4095
+    assert len({variant.name for variant in study.variants}) == len(study.variants)
+
+
+@pytest.mark.parametrize("name", ["..", ".hidden", "a b", "", "x" * 101, "caf\udce9", "a/b", "-x"])
+def test_a_name_that_is_no_folder_of_its_own_is_refused(name):
+    with pytest.raises(StudyError, match="name of the study"):
+        parse_study(GRID, name=name, source="study.toml")
+
+
+def test_a_file_of_dots_does_not_write_outside_the_results(tmp_path):
+    (tmp_path / "...toml").write_text(GRID)
+    with pytest.raises(StudyError, match="name of the study"):
+        load_study(tmp_path / "...toml")
+
+
+@pytest.mark.parametrize("title", ["a\nb", "\x1b[31mred", "", "x" * 201, "a\u2028b"])
+def test_a_title_is_one_line_that_can_be_printed(title):
+    with pytest.raises(StudyError, match=r"title: .* a text of one line"):
+        parse(f"title = {json.dumps(title)}\n" + GRID)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "[" * 3000 + "]" * 3000,
+        "x = " + "{a = " * 500 + "1" + "}" * 500,
+        "seeds = 1" + "0" * 5000,
+        "seeds = 0x" + "f" * 5000,
+        "title = " + '"' * 3 + "a" * 100_000 + '"' * 3,
+        '"\\u0000" = 1',
+    ],
+)
+def test_what_breaks_parsers_is_a_mistake_like_any_other(text):
+    with pytest.raises(StudyError) as caught:
+        parse(text)
+    assert all(len(str(problem)) < 1000 for problem in caught.value.problems)
+
+
+def test_a_level_named_like_a_yardstick_makes_no_variant_of_that_name(monkeypatch):
+    monkeypatch.setitem(FACTORS, "pooling", Named({"constant": None, "max": None}))
+    study = parse(
+        GRID.replace('["conv1", "conv2"]', '"conv1"')
+        .replace('["none", "cartesian"]', '"none"')
+        .replace('"max"', '["max", "constant"]')
+        .replace("[8, 16]", "8")
+    )
+    assert [variant.name for variant in study.variants] == ["max", "pooling=constant"]
+
+
+def test_a_grid_of_one_variant_is_named_by_its_net():
+    one = GRID.replace('["conv1", "conv2"]', '"conv1"').replace('["none", "cartesian"]', '"none"')
+    study = parse(one.replace("[8, 16]", "8"))
+    assert [variant.name for variant in study.variants] == ["conv1-none-max-w8"]
+    assert study.factors == ()

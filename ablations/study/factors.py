@@ -1,0 +1,122 @@
+"""The factors of a grid: which there are, their legal levels and the one form in which a level is kept.
+
+A factor of the protocol is a field of `linefit.protocol.Protocol`: what is declared there is all that it takes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from ablations.study.problems import Problem, nearest
+from linefit.architectures import ARCHITECTURES
+from linefit.coordinates import COORDINATES
+from linefit.legal import Between, Legal, Parameter, Value, legal_values, level_text, settings
+from linefit.pooling import POOLINGS
+from linefit.protocol import Protocol
+
+# What a factor can be set to. A level with parameters is the text `fourier(bandwidth=4)`, see `linefit.legal`.
+Level = Value
+
+
+class LevelError(ValueError):
+    """A level that is not legal."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A factor whose levels are values: numbers, words, true and false."""
+
+    legal: Legal
+    default: Level | None = None  # None: a study has to name it
+
+    def read(self, key: str, value: object) -> Level:
+        """The level that a study file names, in its one form. Raises LevelError."""
+        try:
+            return self.legal.read(value)
+        except ValueError as error:
+            choices = [str(choice) for choice in self.legal.choices]
+            raise LevelError([Problem(key, value, str(error), nearest(value, choices))]) from None
+
+
+@dataclass(frozen=True)
+class Named:
+    """A factor whose levels are the names of a registry, some of them with parameters: keyword-only arguments of the
+    registered constructor, each with a default, which say in their types what is legal.
+    """
+
+    registry: Mapping[str, Any]
+    default: Level | None = None
+
+    def read(self, key: str, value: object) -> Level:
+        """The level that a study file names, in its one form. Raises LevelError."""
+        if not isinstance(value, dict):
+            return self._name(key, value)
+        name = self._name(f"{key}.name", value.get("name"))
+        given = {parameter: x for parameter, x in value.items() if parameter != "name"}
+        declared = self.parameters(name)
+        problems, read = [], {}
+        for parameter, x in given.items():
+            if parameter not in declared:
+                legal = f"a parameter of {name}: {', '.join(declared) or 'it has none'}"
+                problems.append(
+                    Problem(f"{key}.{parameter}", None, legal, nearest(parameter, declared))
+                )
+                continue
+            try:
+                read[parameter] = declared[parameter].legal.read(x)
+            except ValueError as error:
+                problems.append(Problem(f"{key}.{parameter}", x, str(error)))
+        if problems:
+            raise LevelError(problems)
+        return level_text(name, read, {p: declared[p].default for p in declared})
+
+    def parameters(self, name: str) -> dict[str, Parameter]:
+        """The parameters of a level."""
+        constructor = self.registry[name]
+        if not callable(constructor):
+            return {}
+        keywords = {
+            name: argument.default
+            for name, argument in inspect.signature(constructor).parameters.items()
+            if argument.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+        hints = get_type_hints(constructor, include_extras=True) if keywords else {}
+        return {p: Parameter(legal_values(hints[p]), x) for p, x in keywords.items()}
+
+    def _name(self, key: str, value: object) -> str:
+        if isinstance(value, str) and value in self.registry:
+            return value
+        legal = f"one of {', '.join(self.registry)}"
+        raise LevelError([Problem(key, value, legal, nearest(value, self.registry))])
+
+
+Factor = Plain | Named
+
+# A factor that is added to these has a default: studies and cells that do not name it are what they were.
+NET_FACTORS: dict[str, Factor] = {
+    "architecture": Named(ARCHITECTURES),
+    "coordinates": Named(COORDINATES),
+    "pooling": Named(POOLINGS),
+    "width": Plain(Legal(int, Between(1, 4096))),
+}
+PROTOCOL_FACTORS: dict[str, Factor] = {
+    name: Plain(setting.legal, setting.default) for name, setting in settings(Protocol).items()
+}
+FACTORS = NET_FACTORS | PROTOCOL_FACTORS
+REQUIRED = tuple(name for name, factor in FACTORS.items() if factor.default is None)
+
+
+def varying(levels: Iterable[Mapping[str, Level]]) -> Iterator[str]:
+    """The factors that are not the same in all combinations of levels, in their order."""
+    combinations = list(levels)
+    for name in FACTORS:
+        # True is 1 and 1.0 is 1 to Python, and neither to a reader.
+        if len({(type(c[name]), c[name]) for c in combinations}) > 1:
+            yield name

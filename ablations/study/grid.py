@@ -1,0 +1,118 @@
+"""From a study's grid, exclusions and inclusions to its variants and their names."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ablations.study.factors import FACTORS, NET_FACTORS, Level, varying
+from ablations.study.problems import Problem
+from ablations.study.study import Variant
+from linefit.legal import spelled
+from linefit.yardsticks import YARDSTICKS
+
+MOST_CELLS = 1_000_000  # of a study: what one machine trains in a year of 30-second cells
+# Factors whose levels are told by their names alone.
+OBVIOUS = ("architecture", "coordinates", "pooling")
+
+Levels = Mapping[str, Level]
+
+
+@dataclass(frozen=True)
+class Inclusion:
+    """A variant that a study file spells out."""
+
+    levels: Levels
+    name: str | None
+    published: float | None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The parts of a study file that make its variants, every level legal and in its one form."""
+
+    shared: Levels  # of the protocol, over the defaults
+    axes: Mapping[str, Sequence[Level]]
+    exclude: Sequence[Mapping[str, Sequence[Level]]]  # factor -> any of these levels
+    include: Sequence[Inclusion]
+
+    def size(self) -> int:
+        """Variants, before any is excluded."""
+        product = math.prod(map(len, self.axes.values())) if self.axes else 0
+        return product + len(self.include)
+
+    def variants(self) -> tuple[list[Variant], list[Problem]]:
+        """The axes' combinations less what `exclude` matches, then what `include` adds; and what is wrong with them."""
+        rest = {name: factor.default for name, factor in FACTORS.items()} | dict(self.shared)
+
+        def complete(levels: Levels) -> Levels:
+            """A level for every factor, in one order."""
+            found = {**rest, **levels}
+            return {name: level for name in FACTORS if (level := found[name]) is not None}
+
+        used = [False] * len(self.exclude)
+        grid = [Inclusion(complete(levels), None, None) for levels in self._combinations()]
+        kept = [entry for entry in grid if not self._excluded(entry.levels, used)]
+        kept += [replace(entry, levels=complete(entry.levels)) for entry in self.include]
+        problems = [
+            Problem(
+                f"exclude[{i}]",
+                self.exclude[i],
+                "a table that matches some combination of the grid",
+            )
+            for i, seen in enumerate(used)
+            if not seen
+        ]
+        if not kept:
+            problems.append(
+                Problem("grid", None, "at least one variant, from [grid] or [[include]]")
+            )
+        unnamed = [entry.levels for entry in kept if entry.name is None]
+        factors = tuple(varying(unnamed)) or tuple(NET_FACTORS)
+        variants = [
+            Variant(e.name or variant_name(e.levels, factors), e.levels, e.published) for e in kept
+        ]
+        return variants, problems + list(_twins(variants))
+
+    def _combinations(self) -> Iterator[dict[str, Level]]:
+        if self.axes:
+            for levels in itertools.product(*self.axes.values()):
+                yield dict(zip(self.axes, levels, strict=True))
+
+    def _excluded(self, levels: Levels, used: list[bool]) -> bool:
+        """Whether some exclusion matches; `used` notes which."""
+        hits = [all(levels[f] in any_of for f, any_of in e.items()) for e in self.exclude]
+        used[:] = [a or b for a, b in zip(used, hits, strict=True)]
+        return any(hits)
+
+
+def variant_name(levels: Levels, factors: Sequence[str]) -> str:
+    """`conv2-cartesian-w48-epochs=10` from the levels of the factors that vary, and of no other."""
+    names = {
+        f: levels[f]
+        if f in OBVIOUS
+        else f"w{levels[f]}"
+        if f == "width"
+        else f"{f}={spelled(levels[f])}"
+        for f in factors
+    }
+    name = "-".join(map(str, names.values()))
+    # Tables hold variants and yardsticks side by side.
+    return f"{factors[0]}={name}" if name in YARDSTICKS else name
+
+
+def _twins(variants: Sequence[Variant]) -> Iterator[Problem]:
+    """Variants that share a name, or their levels under two names."""
+    names = Counter(variant.name for variant in variants)
+    for name in [name for name, count in names.items() if count > 1]:
+        yield Problem("include", name, "variants with different names")
+    first: dict[tuple[Level, ...], str] = {}
+    for variant in variants:
+        name = first.setdefault(tuple(variant.levels.values()), variant.name)
+        if name != variant.name:
+            yield Problem(
+                "include", variant.name, f"a variant of its own: it has the levels of {name}"
+            )
