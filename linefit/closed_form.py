@@ -117,7 +117,7 @@ def huber(pixels: Pixels) -> FloatArray:
     """Huber's M-estimator by iteratively reweighted least squares from the least-squares line.
 
     The loss is quadratic up to 1.345 scales and linear beyond. The scale is estimated once, as the
-    median of |residual| over 0.6745 around the least-squares line: estimated anew in every step, as
+    median of absolute residuals over 0.6745 around the least-squares line: estimated anew in every step, as
     others do, it need not converge on images of a few points. So the loss is convex, and each image is
     iterated until no parameter moves by more than 1e-10. An image of scale 0 keeps its least-squares
     line, on which at least half of its pixels lie. Huber, "Robust Statistics", 1981, section 7.8.
