@@ -65,6 +65,13 @@ SPLITS: dict[str, Split] = {
 }
 
 
+# Seeds of training images that no split has, and no one's evaluation may: half of what the generator tells apart.
+FRESH_SEEDS = range(2**31, 2**32)
+MOST_FRESH = 2**27  # images of one stream
+STREAMS = len(FRESH_SEEDS) - MOST_FRESH  # places where a stream may start
+STREAM_STRIDE = 1_244_266_769  # nearest to STREAMS over the golden ratio without a common divisor
+
+
 def lab_split(name: str) -> LineImages:
     """The 40x40 images of a split in `SPLITS`. Raises ValueError for another name."""
     if name not in SPLITS:
@@ -104,6 +111,24 @@ def lab_images(
         seeds = np.arange(count, dtype=np.uint32) + np.uint32((offset + start) % 2**32)
         _draw(seeds, pixels[start : start + count], params[start : start + count])
     return LineImages(pixels, params)
+
+
+def fresh_images(size: int, stream: int, *, first: int = 0) -> LineImages:
+    """40x40 training images `first .. first + size - 1` of a stream: drawn as the lab draws, from seeds of their own.
+
+    Image `i` has the seed 2^31 + (stream x 1,244,266,769 mod 2,013,265,920) + i, of which there are 2^27. No split
+    reaches into them. A stream never repeats a seed; streams 0 to 9 start at least 1.1e8 images apart, 0 to 99 at least
+    1.0e7, 0 to 999 at least 9.1e5 (multiples of the golden ratio are spread evenly). Two seeds may still draw the same
+    picture: steep lines have few. To drop those would change what images are like.
+
+    Raises ValueError for images beyond the end of the stream.
+    """
+    if not 0 <= first <= first + size <= MOST_FRESH:
+        raise ValueError(
+            f"images {first} to {first + size - 1} of a stream: it has 0 to {MOST_FRESH - 1}"
+        )
+    start = FRESH_SEEDS.start + stream * STREAM_STRIDE % STREAMS
+    return lab_images(size, random_offset=start + first)
 
 
 def rounded_line(

@@ -13,6 +13,12 @@ from linefit.images import SPLITS
 from linefit.legal import Above, Between
 
 Engine = Literal["auto", "dense"]
+TrainingSet = Literal["fixed", "per_seed", "fresh"]
+Target = Literal["truth", "posterior"]
+Loss = Literal["mse", "huber", "l1", "cross_entropy"]
+Optimiser = Literal["adam", "adamw"]
+Schedule = Literal["constant", "cosine"]
+Weights = Literal["last", "best", "average"]
 # Beyond this many images the training split would reach into the seeds of val.
 MOST_TRAINING_IMAGES = SPLITS["val"].random_offset
 
@@ -21,13 +27,32 @@ MOST_TRAINING_IMAGES = SPLITS["val"].random_offset
 class Protocol:
     """How a net is trained. The defaults are the lab's: mean squared error over both outputs, Adam, no schedule."""
 
-    # images of the training split, from its first on
+    # images of an epoch
     train_size: Annotated[int, Between(1, MOST_TRAINING_IMAGES)] = 5000
     epochs: Annotated[int, Between(1, 100_000)] = 100
     # reshuffled every epoch, the last batch is the remainder
     batch_size: Annotated[int, Between(1, MOST_TRAINING_IMAGES)] = 128
     learning_rate: Annotated[float, Above(0)] = 1e-3
     engine: Engine = "auto"  # delta maps where the net allows it, or always dense tensors
+    # the training split's first images, other images for every seed, or other images for every epoch of every seed
+    training_set: TrainingSet = "fixed"
+    target: Target = "truth"  # the drawn line, or what the exact posterior says of the image
+    loss: Loss = "mse"
+    optimiser: Optimiser = "adam"
+    weight_decay: Annotated[float, Between(0, 10)] = 0.0  # decoupled, per unit of learning rate
+    schedule: Schedule = "constant"
+    warmup: Annotated[float, Between(0, 0.9)] = 0.0  # share of the steps in which the rate rises
+    # evaluated: the last step's, those of the best epoch on val, the mean over the last tenth of the steps
+    weights: Weights = "last"
+
+    def conflicts(self) -> list[tuple[str, str]]:
+        """The settings that do not go together with the others, each with the reason."""
+        found = []
+        if self.weight_decay and self.optimiser != "adamw":
+            found.append(("weight_decay", f"0 with optimiser {self.optimiser}: only adamw decays"))
+        if self.warmup and self.schedule != "cosine":
+            found.append(("warmup", f"0 with schedule {self.schedule}: only cosine has a warm-up"))
+        return found
 
     @property
     def steps_per_epoch(self) -> int:

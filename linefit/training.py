@@ -20,28 +20,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from linefit.deltamap import FusedAdam
-from linefit.engines import ImageSource
+from linefit.engines import ImageSource, ResolvedEngine
+from linefit.examples import Examples
+from linefit.losses import LOSSES
+from linefit.optimisers import OPTIMISERS, set_learning_rate
 from linefit.protocol import Protocol
+from linefit.schedules import learning_rates
+from linefit.weights import WEIGHTS
 
 PREDICTION_BATCH = 500  # images; predictions need no graph, so the batch is bounded by memory alone
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Images and what a net is to say of each, both on its device."""
-
-    images: ImageSource
-    targets: Tensor  # (N, 2) slope and intercept
-
-    def __len__(self) -> int:
-        return len(self.targets)
 
 
 class Steps(Interface):
     """Whoever takes optimisation steps on a net, one a batch, and remembers the optimiser's state between epochs."""
 
-    def epoch(self, examples: Examples, batches: Iterable[Tensor]) -> Tensor:
+    def take(self, examples: Examples, batches: Iterable[Tensor]) -> Tensor:
         """Take a step for each of the batches (indices into `examples`), in order.
 
         Returns the sum over images of the loss as each batch saw it: a float64 scalar on the net's device, since to
@@ -51,17 +44,19 @@ class Steps(Interface):
 
 
 class EagerSteps:
-    """Steps by autograd, for any net."""
+    """Steps by autograd, for any net, loss and optimiser."""
 
-    def __init__(self, net: nn.Module, optimiser: torch.optim.Optimizer | FusedAdam) -> None:
-        self.net, self.optimiser = net, optimiser
+    def __init__(self, net: nn.Module, protocol: Protocol, engine: ResolvedEngine) -> None:
+        self.net, self.loss = net, LOSSES[protocol.loss]
+        self.optimiser = OPTIMISERS[protocol.optimiser](net, protocol, engine)
+        self.rates = iter(learning_rates(protocol))
 
-    def epoch(self, examples: Examples, batches: Iterable[Tensor]) -> Tensor:
+    def take(self, examples: Examples, batches: Iterable[Tensor]) -> Tensor:
         total = torch.zeros((), dtype=torch.float64, device=examples.targets.device)
         for indices in batches:
+            set_learning_rate(self.optimiser, next(self.rates))
             self.optimiser.zero_grad()
-            predictions = self.net(examples.images.batch(indices))
-            loss = F.mse_loss(predictions, examples.targets[indices])
+            loss = self.loss(self.net, examples.images.batch(indices), examples.targets[indices])
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
             total += loss.detach() * len(indices)
@@ -76,7 +71,7 @@ class Training:
     train_loss: npt.NDArray[
         np.float64
     ]  # (epochs done,) mean loss over the epoch's batches, as they were seen
-    val_mse: npt.NDArray[np.float64]  # (epochs done,)
+    val_mse: npt.NDArray[np.float64]  # (epochs done,) with the weights at the end of each epoch
     steps: int
     seconds: float  # training and the evaluation on val; what `training` makes at each epoch counts
 
@@ -127,15 +122,16 @@ def train(
     shuffle: torch.Generator,
     on_epoch: Callable[[int], object] | None = None,
 ) -> Training:
-    """Train `net` in place; the same arguments on the same machine and thread count give the same bits.
+    """Train `net` in place, and leave it with the weights that the protocol has evaluated.
 
-    `steps` works on `net`. `training` gives the examples of an epoch, counted from 1, each time
-    `protocol.train_size` of them; `shuffle` is a CPU generator that alone decides their order, and dropout's seed is
-    its initial one; `on_epoch` is called with the number of epochs done. A non-finite loss ends the training at the
-    end of its epoch with the status `diverged`.
+    The same arguments on the same machine and thread count give the same bits. `steps` works on `net`. `training`
+    gives the examples of an epoch, counted from 1, each time `protocol.train_size` of them; `shuffle` is a CPU
+    generator that alone decides their order, and dropout's seed is its initial one; `on_epoch` is called with the
+    number of epochs done. A non-finite loss ends the training at the end of its epoch with the status `diverged`.
     """
     train_loss: list[float] = []
     val_mse: list[float] = []
+    weights = WEIGHTS[protocol.weights](protocol.epochs * protocol.steps_per_epoch)
     finite = True
     start = time.perf_counter()
     # Dropout knows no generator but the global one, which is lent to this run and put back.
@@ -144,14 +140,20 @@ def train(
         for epoch in range(1, protocol.epochs + 1):
             examples = training(epoch)
             order = torch.randperm(len(examples), generator=shuffle).to(examples.targets.device)
-            total = steps.epoch(examples, torch.split(order, protocol.batch_size))
+            total = torch.zeros((), dtype=torch.float64, device=order.device)
+            for piece in weights.pieces(torch.split(order, protocol.batch_size)):
+                total += steps.take(examples, piece)
+                weights.after_steps(net, len(piece))
             train_loss.append(float(total) / len(examples))
             val_mse.append(mse(net, validation))
+            weights.after_epoch(net, val_mse[-1])
             if on_epoch is not None:
                 on_epoch(epoch)
             finite = math.isfinite(train_loss[-1]) and math.isfinite(val_mse[-1])
             if not finite:
                 break
+    if finite:
+        weights.restore(net)
     return Training(
         "ok" if finite else "diverged",
         np.array(train_loss),

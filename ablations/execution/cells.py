@@ -28,10 +28,9 @@ from linefit.engines import (
     image_source,
     resolve_device,
 )
-from linefit.images import LineImages
-from linefit.optimisers import adam
+from linefit.examples import Examples, training_examples
 from linefit.splits import evaluation_images, training_images
-from linefit.training import EagerSteps, Examples, cell_seeds, predict, train
+from linefit.training import EagerSteps, cell_seeds, predict, train
 
 DTYPE = torch.float32
 PIECE = 10_000  # images whose index tables are built at once: the bound of a worker's memory
@@ -39,9 +38,9 @@ PIECE = 10_000  # images whose index tables are built at once: the bound of a wo
 
 @functools.cache
 def _source(split: str, images: range, engine: ResolvedEngine, device: torch.device) -> ImageSource:
-    """Some images of a split as the engine takes them; those of train are its first."""
-    whole = training_images(images.stop) if split == "train" else evaluation_images(split)
-    return image_source(whole.pixels[images.start : images.stop], engine, DTYPE, device)
+    """Some images of val or of an evaluation split as the engine takes them."""
+    pixels = evaluation_images(split).pixels[images.start : images.stop]
+    return image_source(pixels, engine, DTYPE, device)
 
 
 def _predict_split(
@@ -56,11 +55,10 @@ def _predict_split(
     return torch.cat(predictions).float().cpu().numpy()
 
 
-def _examples(
-    split: str, images: LineImages, engine: ResolvedEngine, device: torch.device
-) -> Examples:
+def _validation(engine: ResolvedEngine, device: torch.device) -> Examples:
+    images = evaluation_images("val")
     params = torch.from_numpy(images.params).to(device=device, dtype=DTYPE)
-    return Examples(_source(split, range(len(images)), engine, device), params)
+    return Examples(_source("val", range(len(images)), engine, device), params)
 
 
 def train_cell(cell: Cell, device: str, on_epoch: Callable[[int], object]) -> Outcome:
@@ -102,7 +100,6 @@ def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], obje
     tune_allocator()
     _forget_peak_memory()
     protocol, levels = cell.protocol, cell.variant.levels
-    images = training_images(protocol.train_size)
     initial_seed, shuffle_seed = cell_seeds(cell.seed)
     net = build(
         str(levels["architecture"]),
@@ -111,15 +108,14 @@ def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], obje
         int(levels["width"]),
         seed=initial_seed,
     ).to(device=device, dtype=DTYPE)
-    engine, message = engine_for(net, images.pixels, protocol.engine, DTYPE, device)
+    engine, message = engine_for(net, training_images(1).pixels, protocol.engine, DTYPE, device)
     if engine == "dense":
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    examples = _examples("train", images, engine, device)
     run = train(
         net,
-        EagerSteps(net, adam(net, protocol.learning_rate, engine)),
-        lambda _: examples,
-        _examples("val", evaluation_images("val"), engine, device),
+        EagerSteps(net, protocol, engine),
+        training_examples(protocol, cell.seed, engine, DTYPE, device),
+        _validation(engine, device),
         protocol,
         shuffle=torch.Generator().manual_seed(shuffle_seed),
         on_epoch=on_epoch,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ablations.study.factors import FACTORS, NET_FACTORS, Level, varying
 from ablations.study.problems import Problem
 from ablations.study.study import Variant
-from linefit.legal import spelled
+from linefit.legal import level_parts, spelled
 from linefit.yardsticks import YARDSTICKS
 
 MOST_CELLS = 1_000_000  # of a study: what one machine trains in a year of 30-second cells
@@ -75,7 +75,7 @@ class Grid:
         variants = [
             Variant(e.name or variant_name(e.levels, factors), e.levels, e.published) for e in kept
         ]
-        return variants, problems + list(_twins(variants))
+        return variants, problems + list(_twins(variants)) + _conflicts(variants)
 
     def _combinations(self) -> Iterator[dict[str, Level]]:
         if self.axes:
@@ -102,6 +102,20 @@ def variant_name(levels: Levels, factors: Sequence[str]) -> str:
     name = "-".join(map(str, names.values()))
     # Tables hold variants and yardsticks side by side.
     return f"{factors[0]}={name}" if name in YARDSTICKS else name
+
+
+def _conflicts(variants: Sequence[Variant]) -> list[Problem]:
+    """Settings of the protocol that do not go together with the other levels of their variant, each once."""
+    found = []
+    for variant in variants:
+        protocol, head = variant.protocol, str(variant.levels.get("head", "mlp"))
+        conflicts = protocol.conflicts()
+        if protocol.loss == "cross_entropy" and level_parts(head)[0] != "categorical":
+            conflicts.append(
+                ("loss", f"another one with head {head}: cross_entropy needs categorical")
+            )
+        found += [Problem(setting, variant.levels[setting], legal) for setting, legal in conflicts]
+    return list(dict.fromkeys(found))
 
 
 def _twins(variants: Sequence[Variant]) -> Iterator[Problem]:

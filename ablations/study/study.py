@@ -64,6 +64,10 @@ class Variant:
     levels: Mapping[str, Level]  # every factor of FACTORS
     published: float | None = None  # test MSE of the one published report
 
+    @property
+    def protocol(self) -> Protocol:
+        return Protocol(**{name: self.levels[name] for name in PROTOCOL_FACTORS})  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -75,7 +79,7 @@ class Cell:
 
     @property
     def protocol(self) -> Protocol:
-        return Protocol(**{name: self.variant.levels[name] for name in PROTOCOL_FACTORS})  # type: ignore[arg-type]
+        return self.variant.protocol
 
     @property
     def configuration(self) -> dict[str, Any]:

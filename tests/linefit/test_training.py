@@ -7,10 +7,10 @@ from torch.nn import functional as F
 
 from linefit.architectures import build
 from linefit.engines import image_source
+from linefit.examples import Examples
 from linefit.images import lab_images
-from linefit.optimisers import adam
 from linefit.protocol import Protocol
-from linefit.training import EagerSteps, Examples, cell_seeds, predict, train
+from linefit.training import EagerSteps, cell_seeds, predict, train
 
 CPU = torch.device("cpu")
 TRAINING, VALIDATION = lab_images(200), lab_images(60, random_offset=33_333)
@@ -34,7 +34,7 @@ def run(levels, engine, dtype=torch.float64, protocol=PROTOCOL, seed=0):
     training_examples = examples(TRAINING, engine, dtype)
     training = train(
         net,
-        EagerSteps(net, adam(net, protocol.learning_rate, engine)),
+        EagerSteps(net, protocol, engine),
         lambda _: training_examples,
         examples(VALIDATION, engine, dtype),
         protocol,
@@ -131,7 +131,7 @@ def test_predictions_are_made_in_evaluation_mode_and_training_goes_on_in_its_own
         training_examples = examples(TRAINING, engine, torch.float32)
         training = train(
             net,
-            EagerSteps(net, adam(net, protocol.learning_rate, engine)),
+            EagerSteps(net, protocol, engine),
             lambda _, given=training_examples: given,
             examples(VALIDATION, engine, torch.float32),
             protocol,

@@ -1,6 +1,7 @@
 """A study file becomes variants and cells, or a list of everything that is wrong with it."""
 
 import json
+import re
 import string
 
 import pytest
@@ -331,3 +332,48 @@ def test_a_grid_of_one_variant_is_named_by_its_net():
     study = parse(one.replace("[8, 16]", "8"))
     assert [variant.name for variant in study.variants] == ["conv1-none-max-w8"]
     assert study.factors == ()
+
+
+def test_everything_about_training_can_be_a_setting_or_a_factor():
+    study = parse(
+        GRID
+        + """
+training_set = ["fixed", "per_seed", "fresh"]
+loss = ["mse", "huber", "l1"]
+weights = ["last", "best", "average"]
+warmup = [0, 0.1]
+[protocol]
+target = "posterior"
+optimiser = "adamw"
+weight_decay = 0.01
+schedule = "cosine"
+"""
+    )
+    assert len(study.variants) == 8 * 3 * 3 * 3 * 2
+    assert {(v.protocol.training_set, v.protocol.warmup) for v in study.variants} == {
+        (training_set, warmup)
+        for training_set in ("fixed", "per_seed", "fresh")
+        for warmup in (0.0, 0.1)
+    }
+    assert all(v.protocol.optimiser == "adamw" for v in study.variants)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("weight_decay = 0.01", "weight_decay: 0.01 is not legal; expected 0 with optimiser adam"),
+        ("warmup = 0.1", "warmup: 0.1 is not legal; expected 0 with schedule constant"),
+        ('loss = "cross_entropy"', "loss: 'cross_entropy' is not legal; expected another one with"),
+        ('optimiser = ["adam", "adamw"]\nweight_decay = [0, 0.01]', "weight_decay: 0.01"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_once_with_the_reason(settings, message):
+    with pytest.raises(StudyError, match=re.escape(message)) as error:
+        parse(GRID + settings)
+    assert len(error.value.problems) == 1
+
+
+def test_exclude_takes_out_settings_that_do_not_go_together():
+    text = GRID + 'optimiser = ["adam", "adamw"]\nweight_decay = [0, 0.01]\n'
+    study = parse(text + '[[exclude]]\noptimiser = "adam"\nweight_decay = 0.01\n')
+    assert len(study.variants) == 8 * 3
