@@ -5,7 +5,7 @@ Behind both `ablations.run` and the command line; options and exit codes are the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from ablations.records.results import StudyResults
 from ablations.records.store import Store, database_path
 from ablations.records.yardsticks import store_yardsticks
 from ablations.report.outputs import Outputs, write_outputs
+from ablations.study.selection import Selection
 from ablations.study.study import Study
 from linefit.engines import resolve_device
 
@@ -62,34 +63,32 @@ class Run:
     missing: int  # cells of the selection that have not been trained (--limit, --fail-fast)
 
 
+def plan_run(study: Study, selection: Selection, results_dir: Path, device: str) -> Plan:
+    """What `run_study` would do. Writes nothing; raises as it does."""
+    with Store.read(database_path(results_dir, study.name)) as store:
+        return _plan(study, selection, store, device)
+
+
 def run_study(
     study: Study,
+    selection: Selection,
     *,
-    seeds: int | Sequence[int] | None,
-    where: str | Iterable[str],
-    limit: int | None,
-    retry_failed: bool,
     results_dir: Path,
     options: Options,
     command: str,
+    on_plan: Callable[[Plan], object] | None = None,
 ) -> Run:
     """Train what is missing of a study, then write everything that is made from its results.
 
-    `seeds` is a number of seeds or the seeds themselves instead of the study's; `where` one or more conditions such as
-    `"pooling=max"`; `command` what the outputs say that made them. Raises StudyError (all mistakes at once) and
-    StoreError; a cell that fails raises nothing and is a row of the results.
+    `command` is what the outputs say that made them; `on_plan` is told what is to be done before it is. Raises
+    StudyError (all mistakes at once) and StoreError; a cell that fails raises nothing and is a row of the results.
     """
+    selection.cells(study)  # a mistake in it is to leave no folder behind
     device = options.resolved_device()
     with Store.write(database_path(results_dir, study.name)) as store:
-        plan = make_plan(
-            study,
-            store,
-            device=device,
-            seeds=seeds,
-            where=where,
-            limit=limit,
-            retry_failed=retry_failed,
-        )
+        plan = _plan(study, selection, store, device)
+        if on_plan is not None:
+            on_plan(plan)
         # From the first cell on, not from the last: an interrupted study can be listed and compared.
         (results_dir / study.name / exports.STUDY_FILE).write_text(study.text, encoding="utf-8")
         store_yardsticks(study, store)
@@ -100,6 +99,16 @@ def run_study(
     stored = [statuses.get(cell.key) for cell in plan.selected]
     failed = sum(status not in (None, "ok") for status in stored)
     return Run(plan, results, outputs, failed, stored.count(None))
+
+
+def _plan(study: Study, selection: Selection, store: Store | None, device: str) -> Plan:
+    return make_plan(
+        study,
+        selection,
+        statuses={} if store is None else store.statuses(),
+        timings={} if store is None else store.timings(),
+        device=device,
+    )
 
 
 def _train(plan: Plan, store: Store, device: str, options: Options) -> None:

@@ -18,6 +18,7 @@ from ablations.records.folder import RESULTS_DIR
 from ablations.records.results import Metric, StudyResults
 from ablations.report import plots
 from ablations.study.reader import load_study
+from ablations.study.selection import selection
 from ablations.study.study import Study
 
 
@@ -129,10 +130,7 @@ def run(
     found = study if isinstance(study, Study) else load_study(study)
     finished = driver.run_study(
         found,
-        seeds=seeds,
-        where=where,
-        limit=limit,
-        retry_failed=retry_failed,
+        selection(seeds=seeds, where=where, limit=limit, retry_failed=retry_failed),
         results_dir=Path(results_dir),
         options=driver.Options(device, workers, threads, timeout, fail_fast, quiet=True),
         command=f"ablations.run({found.name!r})",

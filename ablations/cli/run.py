@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -60,28 +60,34 @@ def run(
     Finished cells are kept: the same command again goes on where it was interrupted.
     """
     with usage_errors():
-        from ablations.driver import Options, run_study
-        from ablations.execution.plan import make_plan, parse_seeds
-        from ablations.records.store import Store, database_path
         from ablations.study.reader import load_study
+        from ablations.study.selection import parse_seeds, selection
+
+        chosen = selection(
+            seeds=None if seeds is None else parse_seeds(seeds),
+            where=where or (),
+            limit=limit,
+            retry_failed=retry_failed,
+        )
+        found = load_study(study)
+        chosen.cells(found)  # so that mistakes are told before anything heavy is imported
+
+        from ablations.driver import Options, plan_run, run_study
 
         options = Options(device, workers, threads, timeout, fail_fast)
-        chosen = None if seeds is None else parse_seeds(seeds)
-        found = load_study(study)
-        selection: dict[str, Any] = {
-            "seeds": chosen,
-            "where": where or (),
-            "limit": limit,
-            "retry_failed": retry_failed,
-        }
-        with Store.read(database_path(results_dir, found.name)) as store:
-            plan = make_plan(found, store, device=options.resolved_device(), **selection)
-        tell(describe(plan, options))
-    if dry_run:
-        raise typer.Exit(EXIT_FAILED if plan.failed else 0)
+        resolved = options.resolved_device()
+        if dry_run:
+            plan = plan_run(found, chosen, results_dir, resolved)
+            tell(describe(plan, options))
+            raise typer.Exit(EXIT_FAILED if plan.failed else 0)
     with usage_errors(values=False), interruptible():
         finished = run_study(
-            found, **selection, results_dir=results_dir, options=options, command=command_line()
+            found,
+            chosen,
+            results_dir=results_dir,
+            options=options,
+            command=command_line(),
+            on_plan=lambda plan: tell(describe(plan, options)),
         )
     conclude(finished, study, results_dir)
 

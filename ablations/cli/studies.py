@@ -48,23 +48,24 @@ def list_studies(output: FormatOption = "table", results_dir: ResultsDir = RESUL
 
 def _state(name: str, results_dir: Path) -> dict[str, str | int]:
     """A study's row of `list`."""
-    from ablations.execution.plan import make_plan
     from ablations.records.exports import PREDICTIONS_FILE
     from ablations.records.loading import find_study
     from ablations.records.store import Store, database_path
 
     study = find_study(name, results_dir)
     with Store.read(database_path(results_dir, name)) as store:
-        plan = make_plan(study, store, device="cpu")
+        statuses = {} if store is None else store.statuses()
+    states = [statuses.get(cell.key) for cell in study.cells()]
+    done, missing = states.count("ok"), states.count(None)
     exported = (results_dir / name / PREDICTIONS_FILE).is_file()
     return {
         "study": name,
         "title": study.title,
         "variants": len(study.variants),
-        "cells": len(plan.selected),
-        "done": len(plan.done),
-        "failed": len(plan.failed),
-        "to do": len(plan.todo),
+        "cells": len(states),
+        "done": done,
+        "failed": len(states) - done - missing,
+        "to do": missing,
         "exports": "yes" if exported else "no",
     }
 

@@ -9,10 +9,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from ablations.study.study import Cell
-from linefit.architectures import LAB_DIM, LineNet
 
 # Share of sites where a feature map differs from the background after 1, 2, 3, 4 convolutions of 3x3.
 ACTIVE_SITES = (0.04, 0.09, 0.15, 0.20)
@@ -39,6 +36,11 @@ class Estimate:
 
 def modelled_seconds(cell: Cell) -> float:
     """Training time of a cell on one ordinary core, from a count of its arithmetic."""
+    # Plans are made where nobody asks for a time and torch would be imported for nothing.
+    import torch
+
+    from linefit.architectures import LAB_DIM, LineNet
+
     levels, protocol = cell.variant.levels, cell.protocol
     with torch.device("meta"):  # shapes alone, no memory and no random numbers
         net = LineNet(
