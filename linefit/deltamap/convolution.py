@@ -101,7 +101,8 @@ class Convolution:
     def _background(self) -> Tensor:
         (height, width), (down, right) = self.kernel.size, self.kernel.dilation
         padding = (height // 2 * down, width // 2 * right)
-        background = self.source[0][None].contiguous(memory_format=torch.channels_last)
+        # Channels last, in words that `torch.func.vmap` knows too.
+        background = self.source[0].permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)
         return F.conv2d(
             background, self.weight, self.bias, padding=padding, dilation=(down, right)
         )[0]

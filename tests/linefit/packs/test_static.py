@@ -1,0 +1,127 @@
+"""A step asks the host nothing and has no shape that depends on data: what a CUDA graph needs, proven without CUDA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from linefit.packs import Pack, PackExamples, PackImages, recognise
+from tests.linefit.packs.cells import BATCH, CPU, DIM, NETS, Levels, data, nets_of, pack_of
+
+SIZE = 4 * BATCH
+# What reads a value on the host, or gives a result whose shape is data: on CUDA each of them waits for the device.
+WAITING = {
+    "_local_scalar_dense",
+    "is_nonzero",
+    "equal",
+    "allclose",
+    "nonzero",
+    "masked_select",
+    "_unique2",
+    "unique_dim",
+    "unique_consecutive",
+    "bincount",
+    "repeat_interleave",
+    "histc",
+}
+
+
+class Recording(TorchDispatchMode):
+    """Writes down every operation that reaches the device, with the shapes of what it gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trace: list[tuple[str, tuple[tuple[int, ...], ...]]] = []
+        self.waiting: list[str] = []
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        outputs = result if isinstance(result, (tuple, list)) else [result]
+        shapes = tuple(tuple(o.shape) for o in outputs if isinstance(o, Tensor))
+        self.trace.append((str(func), shapes))
+        indices = args[1] if name in ("index", "index_put", "index_put_") else []
+        masked = any(index is not None and index.dtype == torch.bool for index in indices)
+        if name in WAITING or masked:
+            self.waiting.append(str(func))
+        return result
+
+
+class PerStep:
+    """A capture that records each step."""
+
+    def __init__(self) -> None:
+        self.steps: list[Recording] = []
+
+    def __call__(self, step: Callable[[], None], state: object) -> Callable[[], None]:
+        def recorded() -> None:
+            with Recording() as recording:
+                step()
+            self.steps.append(recording)
+
+        return recorded
+
+
+@pytest.mark.parametrize("cells_share_order", [True, False])
+@pytest.mark.parametrize("levels", NETS, ids="-".join)
+def test_steps_are_one_fixed_sequence_without_the_host(
+    levels: Levels, cells_share_order: bool
+) -> None:
+    """All steps of two epochs, whatever images they get, are the same operations on the same shapes."""
+    capture = PerStep()
+    pack = pack_of(
+        nets_of(levels, range(3), torch.float32), data(SIZE), torch.float32, None, capture
+    )
+    order = np.arange(SIZE)[None].repeat(1 if cells_share_order else 3, 0)
+    pack.epoch(order)
+    pack.epoch(order[:, ::-1].copy())
+    first = capture.steps[1]  # the tables of the data set are made in the first step of all
+    assert len(capture.steps) == 8
+    for recording in capture.steps[1:]:
+        assert recording.waiting == []
+        assert recording.trace == first.trace
+    assert len(first.trace) > 50
+
+
+def test_the_recording_sees_what_waits() -> None:
+    values = torch.arange(4.0)
+    for waits in (
+        lambda: values.sum().item(),
+        lambda: bool((values > 1).any()),
+        lambda: values[values > 1],
+        lambda: values.nonzero(),
+        lambda: torch.repeat_interleave(values.long()),
+    ):
+        with Recording() as recording:
+            waits()
+        assert recording.waiting
+
+
+@pytest.mark.parametrize("levels", NETS, ids="-".join)
+def test_an_epoch_runs_on_tensors_without_values(levels: Levels) -> None:
+    """Fake tensors have shapes and no data: an epoch and predictions that finish on them depended on none."""
+    split, nets = data(SIZE + 3), nets_of(levels, range(2), torch.float32)
+    shape = recognise(nets[0], DIM)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        images = PackImages(split.pixels, shape.kernels, CPU)
+        training = PackExamples(images, torch.empty(len(split), 2))
+        pack = Pack(nets, shape, [1e-3, 1e-2], training, BATCH)
+        pack.epoch(np.arange(len(split))[None])
+        predictions, exhausted = pack.predict(images)
+        assert pack.loss.shape == exhausted.shape == (2,)
+        assert predictions.shape == (2, len(split), 2)
+        with pytest.raises(DynamicOutputShapeException):
+            pack.loss.nonzero()

@@ -1,0 +1,211 @@
+"""What comes of a cell does not depend on its pack; what goes wrong in one stays there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from linefit.deltamap import DeltaImages
+from linefit.packs import pack as pack_module
+from linefit.packs import predict, train_pack, unpackable_setting
+from linefit.packs.graphs import put_back
+from linefit.protocol import Protocol
+from linefit.training import Training
+from linefit.training import predict as predict_single
+from tests.linefit.packs.cells import (
+    BATCH,
+    NETS,
+    Levels,
+    data,
+    generators,
+    nets_of,
+    pack_examples,
+    pack_of,
+    single_cell,
+)
+
+F64 = torch.float64
+SIZE = 5 * BATCH + 3  # the last batch is smaller
+TRAIN, VAL = data(SIZE), data(20, 33_333)
+
+
+def trained(
+    levels: Levels,
+    seeds: Sequence[int],
+    dtype: torch.dtype,
+    epochs: int = 2,
+    rates: Sequence[float] | None = None,
+    shuffles: Sequence[int] | None = None,
+    spoil: Callable[[list[nn.Module]], None] = lambda nets: None,
+) -> tuple[list[nn.Module], list[Training]]:
+    nets = nets_of(levels, seeds, dtype)
+    spoil(nets)
+    pack = pack_of(nets, TRAIN, dtype, rates)
+    validation = pack_examples(VAL, nets[0], dtype)
+    runs = train_pack(pack, validation, epochs, generators(seeds if shuffles is None else shuffles))
+    pack.write_to(nets)
+    return nets, runs
+
+
+def assert_same(found: Training, expected: Training, rtol: float) -> None:
+    assert (found.status, found.steps) == (expected.status, expected.steps)
+    np.testing.assert_allclose(found.train_loss, expected.train_loss, rtol)
+    np.testing.assert_allclose(found.val_mse, expected.val_mse, rtol)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(F64, 1e-12), (torch.float32, 1e-6)])
+@pytest.mark.parametrize("levels", NETS, ids="-".join)
+def test_cells_of_a_pack_train_as_single_cells(
+    levels: Levels, dtype: torch.dtype, rtol: float
+) -> None:
+    """An epoch with the lab's learning rate; other seeds, so other weights and other orders.
+
+    Behind a flattened map float32 is looser: Adam makes whole steps of gradients that are nothing but rounding.
+    """
+    if levels[2] == "flatten":
+        rtol *= 10
+    seeds, rates = [3, 4, 5], [1e-3] * 3
+    nets, runs = trained(levels, seeds, dtype, epochs=1, rates=rates)
+    for seed, net, run in zip(seeds, nets, runs, strict=True):
+        alone = nets_of(levels, [seed], dtype)[0]
+        assert_same(run, single_cell(alone, TRAIN, VAL, 1, seed, 1e-3), rtol)
+        for found, expected in zip(net.parameters(), alone.parameters(), strict=True):
+            if dtype == F64:
+                torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("levels", NETS, ids="-".join)
+def test_a_cell_does_not_depend_on_its_pack(levels: Levels) -> None:
+    _, together = trained(levels, [0, 1, 2], torch.float32, epochs=1)
+    _, turned = trained(levels, [2, 0], torch.float32, epochs=1)
+    _, alone = trained(levels, [2], torch.float32, epochs=1)
+    assert_same(together[2], alone[0], 1e-6)
+    assert_same(turned[0], alone[0], 1e-6)
+    assert_same(turned[1], together[0], 1e-6)
+
+
+def test_cells_of_one_order_share_it_and_have_rates_of_their_own() -> None:
+    levels, rates = NETS[2], [1e-3, 1e-3, 1e-2]
+    _, runs = trained(levels, [0, 1, 2], F64, rates=rates, shuffles=[7])
+    for seed, rate, run in zip(range(3), rates, runs, strict=True):
+        net = nets_of(levels, [seed], F64)[0]
+        assert_same(run, single_cell(net, TRAIN, VAL, 2, 7, rate), 1e-11)
+
+
+@pytest.mark.parametrize("levels", NETS, ids="-".join)
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1e300])
+def test_a_diverged_cell_neither_stops_nor_touches_its_neighbours(
+    levels: Levels, bad: float
+) -> None:
+    def spoil(nets: list[nn.Module]) -> None:
+        for parameter in nets[1].parameters():
+            parameter.data.view(-1)[0] = bad
+
+    _, healthy = trained(levels, [0, 1, 2], F64)
+    _, runs = trained(levels, [0, 1, 2], F64, spoil=spoil)
+    assert [run.status for run in runs] == ["ok", "diverged", "ok"]
+    assert len(runs[1].train_loss) == 1
+    assert runs[1].steps == 6
+    for cell in (0, 2):
+        assert_same(runs[cell], healthy[cell], 1e-13)
+
+
+def test_a_pack_of_diverged_cells_ends() -> None:
+    def spoil(nets: list[nn.Module]) -> None:
+        for net in nets:
+            net.head[0].bias.data.fill_(torch.nan)
+
+    epochs = []
+    nets = nets_of(NETS[1], [0, 1], F64)
+    spoil(nets)
+    pack = pack_of(nets, TRAIN, F64)
+    validation = pack_examples(VAL, nets[0], F64)
+    runs = train_pack(pack, validation, 5, generators([0, 1]), epochs.append)
+    assert [run.status for run in runs] == ["diverged"] * 2
+    assert epochs == [1]
+
+
+def test_an_epoch_that_lacked_candidates_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there had been enough of them from the start."""
+    levels = ("conv2", "cartesian", "max")
+    _, expected = trained(levels, [0, 1], F64, epochs=3)
+    monkeypatch.setattr(pack_module, "FIRST_CANDIDATES", 1)
+    nets = nets_of(levels, [0, 1], F64)
+    pack = pack_of(nets, TRAIN, F64)
+    runs = train_pack(pack, pack_examples(VAL, nets[0], F64), 3, generators([0, 1]))
+    assert pack.candidates > 1
+    for run, other in zip(runs, expected, strict=True):
+        assert_same(run, other, 0)
+
+
+def test_predictions_are_the_nets_own_in_batches_of_any_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for levels in NETS:
+        nets = nets_of(levels, [0, 1], F64)
+        pack = pack_of(nets, TRAIN, F64)
+        images = pack_examples(VAL, nets[0], F64).images
+        whole = predict(pack, images)
+        monkeypatch.setattr(pack_module, "PREDICTION_BYTES", 1 << 20)
+        pieces = predict(pack, images)
+        torch.testing.assert_close(pieces, whole, rtol=1e-12, atol=1e-12)
+        for net, found in zip(nets, whole, strict=True):
+            expected = predict_single(net, DeltaImages(VAL.pixels, F64), len(VAL))
+            torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
+class Recorder:
+    """Captures as CUDA does: steps of warming up that are undone, then a step that later calls repeat."""
+
+    def __init__(self) -> None:
+        self.captures = self.replays = 0
+
+    def __call__(self, step: Callable[[], None], state: Sequence[Tensor]) -> Callable[[], None]:
+        self.captures += 1
+        before = [tensor.clone() for tensor in state]
+        addresses = [tensor.data_ptr() for tensor in state]
+        for _ in range(3):
+            step()
+        put_back(state, before)
+        assert [tensor.data_ptr() for tensor in state] == addresses
+
+        def replay() -> None:
+            self.replays += 1
+            step()
+
+        return replay
+
+
+def test_warming_up_for_a_capture_leaves_no_trace() -> None:
+    for levels in NETS[:3]:
+        _, expected = trained(levels, [0, 1], F64, epochs=3)
+        nets, recorder = nets_of(levels, [0, 1], F64), Recorder()
+        pack = pack_of(nets, TRAIN, F64, capture=recorder)
+        runs = train_pack(pack, pack_examples(VAL, nets[0], F64), 3, generators([0, 1]))
+        for run, other in zip(runs, expected, strict=True):
+            assert_same(run, other, 1e-13)
+        assert recorder.replays >= 3 * 6
+        assert recorder.captures < 6
+
+
+def test_a_batch_that_needs_more_room_is_captured_anew() -> None:
+    recorder = Recorder()
+    nets = nets_of(NETS[1], [0], F64)
+    pack = pack_of(nets, TRAIN, F64, capture=recorder)
+    counts = pack.training.images.counts(2)
+    scarce, dense = np.argsort(counts)[:BATCH][None], np.argsort(-counts)[:BATCH][None]
+    pack.epoch(scarce)
+    assert recorder.captures == 1
+    pack.epoch(dense)
+    assert recorder.captures == 2
+    pack.epoch(scarce)
+    assert recorder.captures == 2
+
+
+def test_only_the_protocol_that_packs_know_is_packable() -> None:
+    assert unpackable_setting(Protocol(epochs=3, learning_rate=1e-2)) is None
+    assert unpackable_setting(Protocol(engine="dense")) == "engine = 'dense'"
