@@ -5,7 +5,7 @@ Nothing below this module imports it: data, comparison and figures do not know t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,8 +17,10 @@ from ablations.records import loading
 from ablations.records.folder import RESULTS_DIR
 from ablations.records.results import Metric, StudyResults
 from ablations.report import plots
+from ablations.study.factors import Level
 from ablations.study.reader import load_study
 from ablations.study.selection import selection
+from ablations.study.settings import with_settings
 from ablations.study.study import Study
 
 
@@ -108,6 +110,7 @@ def run(
     *,
     seeds: int | Sequence[int] | None = None,
     where: str | Iterable[str] = (),
+    settings: Mapping[str, Level] | None = None,
     limit: int | None = None,
     retry_failed: bool = False,
     results_dir: str | Path = RESULTS_DIR,
@@ -120,20 +123,22 @@ def run(
     """Train what is missing of a study and return its results; finished cells are never trained again.
 
     `study` is a shipped study's name, a path to a TOML file, or a `Study`; `seeds` a number of seeds or the seeds
-    themselves instead of the study's; `where` one or more conditions such as `"pooling=max"`; `limit` the most cells to
-    train now. `device` is auto, cpu, cuda or cuda:N, `workers` a number of processes (by default one a core) of
-    `threads` threads each, `timeout` seconds a cell; `fail_fast` stops at the first cell that fails.
+    themselves instead of the study's; `where` one or more conditions such as `"pooling=max"`; `settings` other settings
+    of the protocol, such as `{"epochs": 3}`, which make a study of its own; `limit` the most cells to train now.
+    `device` is auto, cpu, cuda or cuda:N, `workers` a number of processes (by default one a core) of `threads` threads
+    each, `timeout` seconds a cell; `fail_fast` stops at the first cell that fails.
 
     Raises StudyError (all mistakes at once), ValueError for an option that is not legal and StoreError for a database
     that cannot be used; a cell that fails raises nothing and is a row of the results.
     """
-    found = study if isinstance(study, Study) else load_study(study)
+    base = study if isinstance(study, Study) else load_study(study)
+    found = with_settings(base, settings or {})
     finished = driver.run_study(
         found,
         selection(seeds=seeds, where=where, limit=limit, retry_failed=retry_failed),
         results_dir=Path(results_dir),
         options=driver.Options(device, workers, threads, timeout, fail_fast, quiet=True),
-        command=f"ablations.run({found.name!r})",
+        command=f"ablations.run({base.name!r}{f', settings={dict(settings)!r}' if settings else ''})",
     )
     return Results.of(finished.results)
 

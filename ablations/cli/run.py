@@ -39,6 +39,14 @@ def run(
             metavar="FACTOR=LEVEL[,LEVEL]", help="Only such cells; `variant` and `seed` work too."
         ),
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SETTING=VALUE",
+            help="Another setting of the protocol, such as epochs=3: a study of its own, with results of its own.",
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Train at most so many cells now.")
     ] = None,
@@ -62,6 +70,7 @@ def run(
     with usage_errors():
         from ablations.study.reader import load_study
         from ablations.study.selection import parse_seeds, selection
+        from ablations.study.settings import parse_settings, with_settings
 
         chosen = selection(
             seeds=None if seeds is None else parse_seeds(seeds),
@@ -69,7 +78,7 @@ def run(
             limit=limit,
             retry_failed=retry_failed,
         )
-        found = load_study(study)
+        found = with_settings(load_study(study), parse_settings(settings or ()))
         chosen.cells(found)  # so that mistakes are told before anything heavy is imported
 
         from ablations.driver import Options, plan_run, run_study

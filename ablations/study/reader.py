@@ -35,6 +35,7 @@ SECTIONS = (
     "exclude",
     "evaluation",
     "comparison",
+    "set",  # what the command line puts in the place of the protocol's settings
 )
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=+-]{0,99}")
 LEGAL_NAME = "a letter or digit, then letters, digits and _ . = + -, at most 100 in all"
@@ -144,15 +145,21 @@ class _Reader:
 
     def grid(self, data: Mapping[str, Any]) -> Grid:
         """Everything that decides which variants there are."""
-        protocol = self.table(data, "protocol", PROTOCOL_FACTORS)
-        shared = {
-            f: x[0]
-            for f, value in protocol.items()
-            if (x := self.levels(f, f"protocol.{f}", value))
-        }
+        shared = self.settings(data, "protocol") | self.settings(data, "set")
         axes = self.axes(self.table(data, "grid", FACTORS))
         include = self.include(data)
+        for factor in data.get("set", {}):
+            if factor in axes or any(factor in entry.levels for entry in include):
+                self.problem(f"set.{factor}", None, "a setting that the study itself does not vary")
         return Grid(shared, axes, self.exclude(data), include)
+
+    def settings(self, data: Mapping[str, Any], section: str) -> dict[str, Level]:
+        """Settings of the protocol."""
+        given = self.table(data, section, PROTOCOL_FACTORS)
+        read = {
+            factor: self.levels(factor, f"{section}.{factor}", x) for factor, x in given.items()
+        }
+        return {factor: levels[0] for factor, levels in read.items() if levels}
 
     def axes(self, grid: Mapping[str, Any]) -> dict[str, list[Level]]:
         """The grid's levels; one level may be written without brackets."""
