@@ -12,10 +12,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ablations import driver
+from ablations.comparison.metrics import variant_errors
 from ablations.comparison.study_comparison import StudyComparison, compare_study
 from ablations.records import loading
 from ablations.records.folder import RESULTS_DIR
-from ablations.records.results import Metric, StudyResults
+from ablations.records.results import StudyResults
 from ablations.report import plots
 from ablations.study.factors import Level
 from ablations.study.reader import load_study
@@ -48,7 +49,7 @@ class Results(StudyResults):
         """What a notebook shows: this and the comparison with what the study declares."""
         return self.compare()._repr_html_()
 
-    def to_frame(self, metric: Metric = "mse") -> pd.DataFrame:
+    def to_frame(self, metric: str = "mse") -> pd.DataFrame:
         """A row a cell and evaluation split: `split`, `variant`, a column a factor, `seed`, `status` and the mean of
         the metric over the split's images, NaN for a cell that is not ok.
         """
@@ -64,7 +65,7 @@ class Results(StudyResults):
             for split in self.splits.values()
             for variant in split.variants
             for seed, status, errors in zip(
-                variant.seeds, variant.status, split.errors(variant, metric), strict=True
+                variant.seeds, variant.status, variant_errors(split, variant, metric), strict=True
             )
         ]
         return pd.DataFrame(rows)
@@ -74,7 +75,7 @@ class Results(StudyResults):
         *,
         split: str | None = None,
         against: str | None = None,
-        metric: Metric = "mse",
+        metric: str = "mse",
         margin: float | None = None,
         confidence: float = 0.95,
     ) -> StudyComparison:

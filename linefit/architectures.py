@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from linefit.coordinates import COORDINATES, ConcatCoordinates
+from linefit.images import LAB_DIM
 from linefit.pooling import POOLINGS
 
-LAB_DIM = 40  # side length of the lab's images, in pixels
 HIDDEN = 128  # units of the lab's fully connected layer
 
 

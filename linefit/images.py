@@ -18,6 +18,7 @@ SLOPE_RANGE = 10  # dx and dy are integers in [-SLOPE_RANGE, SLOPE_RANGE)
 INTERCEPT_RANGE = 20  # c is an integer in [-INTERCEPT_RANGE, INTERCEPT_RANGE)
 POINTS = 20  # columns drawn per image, with replacement
 MIN_LIT = 3  # an image with fewer lit pixels is drawn anew, line and all
+LAB_DIM = 40  # side length of the lab's images, in pixels
 MIN_DIM = MIN_LIT  # a smaller image has no room for that many columns
 
 # An attempt at an image takes dx, dy, c and a (POINTS, 2) block; the lab overwrites its column 1.
@@ -81,7 +82,7 @@ def lab_split(name: str) -> LineImages:
 
 
 def lab_images(
-    size: SupportsIndex, dim: SupportsIndex = 40, random_offset: SupportsIndex = 0
+    size: SupportsIndex, dim: SupportsIndex = LAB_DIM, random_offset: SupportsIndex = 0
 ) -> LineImages:
     """Draw images `(size, dim, dim)` and their lines, image `i` from seed `i + random_offset`.
 

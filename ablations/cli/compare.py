@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -14,10 +14,8 @@ from ablations.cli.common import (
     tell,
     usage_errors,
 )
+from ablations.comparison.metrics import METRICS
 from ablations.records.folder import RESULTS_DIR
-
-if TYPE_CHECKING:
-    from ablations.records.results import Metric
 
 
 def compare(
@@ -32,7 +30,7 @@ def compare(
     split: Annotated[
         str | None, typer.Option(help="Evaluation split; by default the one with most images.")
     ] = None,
-    metric: Annotated[str, typer.Option(help="What is compared: mse, slope, intercept.")] = "mse",
+    metric: Annotated[str, typer.Option(help=f"What is compared: {', '.join(METRICS)}.")] = "mse",
     margin: Annotated[
         float | None,
         typer.Option(min=1, help="Ratio up to which a variant is as good; by default the study's."),
@@ -66,7 +64,7 @@ def compare(
             results,
             split=split,
             against=against,
-            metric=cast("Metric", metric),
+            metric=metric,
             margin=margin,
             confidence=confidence,
         )

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ablations.records.results import METRICS, Metric, SplitResults, VariantResults
+from ablations.comparison.metrics import METRICS, ErrorArray, variant_errors, yardstick_errors
+from ablations.records.results import SplitResults, VariantResults
 from ablations.statistics import score_failures
 from ablations.study.problems import nearest
 from ablations.study.study import Study
@@ -19,12 +20,12 @@ from ablations.study.study import Study
 FLOOR = "posterior_mean"
 CONSTANT = "constant"
 ALIASES = {"floor": FLOOR}
-ErrorArray = npt.NDArray[np.float64]
+PARTS = ("mse", "slope", "intercept")  # metrics whose means stand beside every other metric
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """Squared errors of a variant `(K, M)` or a yardstick `(M,)` on one split.
+    """Errors of a variant `(K, M)` or a yardstick `(M,)` on one split.
 
     In `errors` failed cells score as the constant predictor; `converged` holds the cells that are ok only.
     """
@@ -34,8 +35,7 @@ class Estimator:
     errors: ErrorArray
     converged: ErrorArray
     ok: npt.NDArray[np.bool_]  # (K,), empty for a yardstick
-    slope_mse: float
-    intercept_mse: float
+    means: Mapping[str, float]  # column -> mean over all cells and images of the metrics of PARTS
 
     @property
     def flagged(self) -> bool:
@@ -43,51 +43,46 @@ class Estimator:
         return not self.ok.all()
 
 
-def estimators(split: SplitResults, metric: Metric) -> dict[str, Estimator]:
+def estimators(split: SplitResults, metric: str) -> dict[str, Estimator]:
     """Every variant, then every yardstick of a split by name.
 
     Raises ValueError where cells failed and the split has no `constant` yardstick.
     """
     found = {}
     for variant in split.variants:
-        scored = {wanted: _scored(split, variant, wanted) for wanted in METRICS}
+        scored = {name: _scored(split, variant, name) for name in {*PARTS, metric}}
         found[variant.name] = Estimator(
             variant.name,
             True,
             scored[metric],
             scored[metric][variant.ok],
             variant.ok,
-            float(scored["slope"].mean()),
-            float(scored["intercept"].mean()),
+            _means(scored),
         )
     for name in split.yardsticks:
-        errors = {wanted: split.yardstick_errors(name, wanted) for wanted in METRICS}
-        chosen = np.asarray(errors[metric], dtype=np.float64)
-        found[name] = Estimator(
-            name,
-            False,
-            chosen,
-            chosen,
-            np.array([], dtype=bool),
-            float(errors["slope"].mean()),
-            float(errors["intercept"].mean()),
-        )
+        errors = {wanted: yardstick_errors(split, name, wanted) for wanted in {*PARTS, metric}}
+        none = np.array([], dtype=bool)
+        found[name] = Estimator(name, False, errors[metric], errors[metric], none, _means(errors))
     return found
 
 
-def published_values(study: Study, split: str, metric: Metric) -> dict[str, float]:
+def _means(errors: Mapping[str, ErrorArray]) -> dict[str, float]:
+    return {METRICS[name].column: float(errors[name].mean()) for name in PARTS}
+
+
+def published_values(study: Study, split: str, metric: str) -> dict[str, float]:
     """Variant -> the value of the one published report, which is the MSE on the lab's test split alone."""
     if (split, metric) != ("test", "mse"):
         return {}
     return {v.name: v.published for v in study.variants if v.published is not None}
 
 
-def _scored(split: SplitResults, variant: VariantResults, metric: Metric) -> ErrorArray:
-    """Squared errors `(K, M)` with failed cells scored as the constant predictor."""
+def _scored(split: SplitResults, variant: VariantResults, metric: str) -> ErrorArray:
+    """Errors `(K, M)` with failed cells scored as the constant predictor."""
     constant = None
     if CONSTANT in split.yardsticks:
-        constant = split.yardstick_errors(CONSTANT, metric)
-    return score_failures(split.errors(variant, metric), variant.ok, constant)
+        constant = yardstick_errors(split, CONSTANT, metric)
+    return score_failures(variant_errors(split, variant, metric), variant.ok, constant)
 
 
 def find_estimator(name: str, known: Mapping[str, Estimator], argument: str) -> Estimator:

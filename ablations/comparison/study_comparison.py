@@ -15,11 +15,14 @@ import numpy as np
 import pandas as pd
 
 from ablations.comparison import wording as text
+from ablations.comparison.aggregates import AGGREGATES
 from ablations.comparison.claims import EVERY_VARIANT, Check, Claim, parse_claim
 from ablations.comparison.layout import DRAWN, FORMATS, Format
+from ablations.comparison.metrics import METRICS, find_metric
 from ablations.comparison.scored import Estimator, estimators, find_estimator, published_values
-from ablations.comparison.table import comparison_table, pairs_table, try_compare
-from ablations.records.results import METRICS, Metric, StudyResults
+from ablations.comparison.spelling import with_interval
+from ablations.comparison.table import comparison_table, pairs_table
+from ablations.records.results import StudyResults
 from ablations.statistics import Importance, factor_importance
 
 IMPORTANCE_SEED = 0  # of the bootstrap of factor importance: the same table every time
@@ -29,12 +32,12 @@ IMPORTANCE_SEED = 0  # of the bootstrap of factor importance: the same table eve
 class StudyComparison:
     """A study's estimators on one split, compared with one of them.
 
-    `table`: a row an estimator, variants by their MSE, then yardsticks by theirs. `mse` with `low` and `high`,
-    `ratio` and `difference` to the reference, `ratio_to_floor`, all with `_low` and `_high`; `p` is that of the
-    ratio, `p_holm` adjusted over the variants, `p_beats` the chance of being nearer on an image, `image_df` how
-    well these images know the variance of the ratio, `few_images` that they are too few for the intervals of a
-    comparison with a yardstick to cover what they claim; figures that cannot be had (too few seeds, no such
-    yardstick) are NaN. With another metric than `mse` the column `mse` holds that metric. `importance` is None
+    `table`: a row an estimator, variants by their error, then yardsticks by theirs. The metric's own column (`mse`,
+    `slope_mse`, ..., see `METRICS`) with `low` and `high`, what is left of the three means of squared errors, `ratio`
+    and `difference` to the reference, `ratio_to_floor`, all with `_low` and `_high`; `p` is that of the ratio, `p_holm`
+    adjusted over the variants, `p_beats` the chance of being nearer on an image, `image_df` how well these images know
+    the variance of the ratio, `few_images` that they are too few for the intervals of a comparison with a yardstick to
+    cover what they claim; figures that cannot be had (too few seeds, no such yardstick) are NaN. `importance` is None
     where the grid does not allow it; `importance_note` says why.
     `methods`: a paragraph for a paper.
     """
@@ -42,7 +45,7 @@ class StudyComparison:
     study: str
     split: str
     against: str
-    metric: Metric
+    metric: str
     margin: float
     confidence: float
     n_images: int
@@ -69,7 +72,9 @@ class StudyComparison:
 
     def pairs(self) -> pd.DataFrame:
         """Every pair of variants, explored, with Benjamini-Hochberg adjusted p-values."""
-        return pairs_table(list(self.estimators.values()), self.margin, self.confidence)
+        return pairs_table(
+            list(self.estimators.values()), self.metric, self.margin, self.confidence
+        )
 
     def fail_unless(self, *claims: str) -> tuple[Check, ...]:
         """Check claims such as `variant<=1.25*least_squares` (see `criteria`), one result an estimator.
@@ -96,11 +101,12 @@ class StudyComparison:
         claim = Claim(left.name, claim.factor, right.name)
         if left is right:
             return Check(claim, claim.factor > 1, "the ratio of an estimator to itself is 1")
-        comparison = try_compare(left.errors, right.errors, self.margin, self.confidence)
+        aggregate = AGGREGATES[METRICS[self.metric].aggregate]
+        comparison = aggregate.compare(left.errors, right.errors, self.margin, self.confidence)
         if comparison is None:
             return Check(claim, False, "too few seeds for an interval")
         ratio = comparison.ratio
-        spelled = text.with_interval(ratio.value, ratio.low, ratio.high)
+        spelled = with_interval(ratio.value, ratio.low, ratio.high)
         reason = f"ratio {spelled}, {self.confidence:.0%} CI on {self.split}"
         return Check(claim, ratio.high < claim.factor, reason)
 
@@ -116,7 +122,7 @@ class StudyComparison:
         if format == "json":
             return json.dumps(self._document(), indent=2)
         parts = [
-            f"{text.METRIC_WORDS[self.metric]} on {self.split} ({self.n_images:,} images), ratio to "
+            f"{METRICS[self.metric].words} on {self.split} ({self.n_images:,} images), ratio to "
             f"{self.reference}:",
             _drawn(self.display(), format),
             *text.footnotes(self.table, self.reference),
@@ -138,7 +144,7 @@ class StudyComparison:
     def __repr__(self) -> str:
         variants = int((self.table["kind"] == "variant").sum())
         return (
-            f"<StudyComparison of {self.study}: {text.METRIC_WORDS[self.metric]} of {variants} variants against"
+            f"<StudyComparison of {self.study}: {METRICS[self.metric].words} of {variants} variants against"
             f" {self.reference}, {self.n_images:,} images of {self.split}>"
         )
 
@@ -188,14 +194,14 @@ def compare_study(
     *,
     split: str | None = None,
     against: str | None = None,
-    metric: Metric = "mse",
+    metric: str = "mse",
     margin: float | None = None,
     confidence: float = 0.95,
 ) -> StudyComparison:
     """Compare every variant and yardstick on one evaluation split with `against`.
 
     `split`: by default the largest; `against`: a yardstick, `floor` (the posterior mean) or a variant, by default what
-    the study declares; `metric`: mse, slope or intercept; `margin`: the ratio up to which an estimator counts as good
+    the study declares; `metric`: one of METRICS; `margin`: the ratio up to which an estimator counts as good
     as the reference, by default the study's. Failed cells score as the constant predictor. Variants with fewer than 3
     seeds have points without intervals.
 
@@ -203,13 +209,14 @@ def compare_study(
     """
     data = results.largest_split if split is None else results.split(split)
     margin = results.study.margin if margin is None else margin
-    if metric not in METRICS:
-        raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
+    find_metric(metric)
     known = estimators(data, metric)
     reference = find_estimator(against or results.study.against, known, "against")
     published = published_values(results.study, data.name, metric)
-    table = comparison_table(known, reference, published, margin, confidence)
-    importance, note = _importance(results, data.name, known, confidence)
+    table = comparison_table(known, reference, published, metric, margin, confidence)
+    importance, note = None, "none, it is worked out for means alone"
+    if METRICS[metric].aggregate == "mean":
+        importance, note = _importance(results, data.name, known, confidence)
     words = text.words_for(reference.name, reference.is_variant)
     methods = text.methods(results, data.name, table, words, metric, margin, confidence, note)
     return StudyComparison(

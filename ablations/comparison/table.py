@@ -1,6 +1,6 @@
 """The numbers of a comparison: one row an estimator, and which figure stands in which column.
 
-How they are inferred is in `ablations.statistics`, how they are worded in `comparison_text`.
+How they are inferred is in `ablations.statistics`, how they are worded in `wording`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ablations.comparison.scored import FLOOR, ErrorArray, Estimator
+from ablations.comparison.aggregates import AGGREGATES
+from ablations.comparison.metrics import METRICS, ErrorArray
+from ablations.comparison.scored import FLOOR, Estimator
 from ablations.statistics import (
     Comparison,
-    Interval,
-    TooFewSeedsError,
     adjust,
-    compare_estimators,
     convergence,
-    crossed_mean,
-    image_mean,
     share_nearer,
 )
 
@@ -28,26 +25,6 @@ from ablations.statistics import (
 # thousand hold most of the error of least squares and of the floor; a sample that lacks its share of them looks
 # tame, so nothing in the sample itself can tell. Ratios of two variants do not suffer from it.
 ENOUGH_IMAGES = 20_000
-
-
-def try_compare(
-    errors: ErrorArray, reference: ErrorArray, margin: float, confidence: float
-) -> Comparison | None:
-    """The comparison, or None where a side has too few seeds for an interval."""
-    try:
-        return compare_estimators(errors, reference, margin=margin, confidence=confidence)
-    except TooFewSeedsError:
-        return None
-
-
-def try_mean(errors: ErrorArray, confidence: float) -> Interval | None:
-    """The mean with its interval, or None where there are too few seeds for one."""
-    if errors.ndim == 1:
-        return image_mean(errors, confidence=confidence)
-    try:
-        return crossed_mean(errors, confidence=confidence)
-    except TooFewSeedsError:
-        return None
 
 
 def verdict(comparison: Comparison | None, p_adjusted: float) -> str:
@@ -99,11 +76,15 @@ def _row(
     reference: Estimator,
     comparison: Comparison | None,
     floor: Estimator | None,
+    metric: str,
     margin: float,
     confidence: float,
 ) -> dict[str, object]:
     """One row of the table but for what depends on the other rows."""
     errors, against = estimator.errors, reference.errors
+    column, aggregate = METRICS[metric].column, AGGREGATES[METRICS[metric].aggregate]
+    of_means = METRICS[metric].aggregate == "mean"
+    value, at = aggregate.point(errors), aggregate.point(against)
     is_reference = estimator is reference
     row: dict[str, object] = {
         "variant": estimator.name,
@@ -112,14 +93,16 @@ def _row(
         "n_ok": int(estimator.ok.sum()) if estimator.is_variant else pd.NA,
         "n_seeds": len(estimator.ok) if estimator.is_variant else pd.NA,
         **_limits("ok", convergence(estimator.ok) if estimator.is_variant else None),
-        "mse": float(errors.mean()),
-        **{k.removeprefix("_"): v for k, v in _limits("", try_mean(errors, confidence)).items()},
-        "slope_mse": estimator.slope_mse,
-        "intercept_mse": estimator.intercept_mse,
-        "worst_1_percent_share": worst_share(errors),
-        "ratio": float(errors.mean() / against.mean()),
+        column: value,
+        **{
+            k.removeprefix("_"): v
+            for k, v in _limits("", aggregate.interval(errors, confidence)).items()
+        },
+        **{name: mean for name, mean in estimator.means.items() if name != column},
+        "worst_1_percent_share": worst_share(errors) if of_means else np.nan,
+        "ratio": value / at,
         **_limits("ratio", comparison and comparison.ratio),
-        "difference": float(errors.mean() - against.mean()),
+        "difference": value - at,
         **_limits("difference", comparison and comparison.difference),
         "p": comparison.p_ratio if comparison else np.nan,
         "p_difference": comparison.p_difference if comparison else np.nan,
@@ -127,34 +110,36 @@ def _row(
         **_limits("p_beats", comparison and comparison.p_beats),
         "minimum_detectable_ratio": comparison.minimum_detectable_ratio if comparison else np.nan,
         "image_df": comparison.components.image_df if comparison else np.nan,
-        "few_images": not is_reference
+        "few_images": of_means
+        and not is_reference
         and len(against.T) < ENOUGH_IMAGES
         and not (estimator.is_variant and reference.is_variant),
     }
     to_floor = None
     if floor is not None and estimator is not floor:
-        to_floor = try_compare(errors, floor.errors, margin, confidence)
-    row["ratio_to_floor"] = float(errors.mean() / floor.errors.mean()) if floor else np.nan
+        to_floor = aggregate.compare(errors, floor.errors, margin, confidence)
+    row["ratio_to_floor"] = value / aggregate.point(floor.errors) if floor else np.nan
     row |= _limits("ratio_to_floor", to_floor and to_floor.ratio)
-    return row | _given_convergence(estimator, reference, margin, confidence)
+    return row | _given_convergence(estimator, reference, metric, margin, confidence)
 
 
 def _given_convergence(
-    estimator: Estimator, reference: Estimator, margin: float, confidence: float
+    estimator: Estimator, reference: Estimator, metric: str, margin: float, confidence: float
 ) -> dict[str, float]:
-    """The MSE and the ratio of the cells that are ok alone."""
+    """The metric and the ratio of the cells that are ok alone."""
     errors, against = estimator.converged, reference.converged
-    mean = ratio = None
+    aggregate = AGGREGATES[METRICS[metric].aggregate]
+    column = f"{METRICS[metric].column}_given_convergence"
+    interval = ratio = None
+    value = aggregate.point(errors) if len(errors) else np.nan
     if len(errors) and len(against):
-        mean = try_mean(errors, confidence)
+        interval = aggregate.interval(errors, confidence)
         if estimator is not reference:
-            ratio = try_compare(errors, against, margin, confidence)
+            ratio = aggregate.compare(errors, against, margin, confidence)
     return {
-        "mse_given_convergence": float(errors.mean()) if len(errors) else np.nan,
-        **_limits("mse_given_convergence", mean),
-        "ratio_given_convergence": float(errors.mean() / against.mean())
-        if len(errors) and len(against)
-        else np.nan,
+        column: value,
+        **_limits(column, interval),
+        "ratio_given_convergence": value / aggregate.point(against) if len(against) else np.nan,
         **_limits("ratio_given_convergence", ratio and ratio.ratio),
     }
 
@@ -163,22 +148,27 @@ def comparison_table(
     known: Mapping[str, Estimator],
     reference: Estimator,
     published: Mapping[str, float],
+    metric: str,
     margin: float,
     confidence: float,
 ) -> pd.DataFrame:
-    """One row an estimator: variants by their MSE, then yardsticks by theirs.
+    """One row an estimator: variants by their error, then yardsticks by theirs.
 
     `p_holm` adjusts `p` (of the ratio) over the family of all variants that were tested against the reference.
     """
+    column, aggregate = METRICS[metric].column, AGGREGATES[METRICS[metric].aggregate]
     compared = {
         e.name: None
         if e is reference
-        else try_compare(e.errors, reference.errors, margin, confidence)
+        else aggregate.compare(e.errors, reference.errors, margin, confidence)
         for e in known.values()
     }
     floor = known.get(FLOOR)
     table = pd.DataFrame(
-        [_row(e, reference, compared[e.name], floor, margin, confidence) for e in known.values()]
+        [
+            _row(e, reference, compared[e.name], floor, metric, margin, confidence)
+            for e in known.values()
+        ]
     ).astype({"n_ok": "Int64", "n_seeds": "Int64"})
     family = table["kind"].eq("variant")
     holm = adjust(table["p"].where(family), "holm")
@@ -191,28 +181,31 @@ def comparison_table(
     ]
     table.insert(1, "verdict", verdicts)
     table["published"] = [published.get(name, np.nan) for name in table["variant"]]
-    table = table.sort_values(["kind", "mse"], ignore_index=True)
-    rank = table["mse"].where(table["kind"].eq("variant")).rank(method="min").astype("Int64")
+    table = table.sort_values(["kind", column], ignore_index=True)
+    rank = table[column].where(table["kind"].eq("variant")).rank(method="min").astype("Int64")
     table.insert(0, "rank", rank)
     return table
 
 
-def pairs_table(known: Sequence[Estimator], margin: float, confidence: float) -> pd.DataFrame:
+def pairs_table(
+    known: Sequence[Estimator], metric: str, margin: float, confidence: float
+) -> pd.DataFrame:
     """Every pair of variants, explored: `p` and its Benjamini-Hochberg adjustment `p_bh`, best first."""
     rows = []
+    aggregate = AGGREGATES[METRICS[metric].aggregate]
     variants = sorted(
         (estimator for estimator in known if estimator.is_variant),
-        key=lambda estimator: float(estimator.errors.mean()),
+        key=lambda estimator: aggregate.point(estimator.errors),
     )
     for i, better in enumerate(variants):
         for worse in variants[i + 1 :]:
-            comparison = try_compare(worse.errors, better.errors, margin, confidence)
+            comparison = aggregate.compare(worse.errors, better.errors, margin, confidence)
             rows.append(
                 {
                     "variant": worse.name,
                     "against": better.name,
                     "flagged": worse.flagged or better.flagged,
-                    "ratio": float(worse.errors.mean() / better.errors.mean()),
+                    "ratio": aggregate.point(worse.errors) / aggregate.point(better.errors),
                     **_limits("ratio", comparison and comparison.ratio),
                     "p": comparison.p_ratio if comparison else np.nan,
                     "p_beats": share_nearer(worse.errors, better.errors),

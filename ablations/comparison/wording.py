@@ -11,49 +11,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ablations.comparison.metrics import METRICS
 from ablations.comparison.scored import FLOOR
+from ablations.comparison.spelling import number, p_value, share, two_digits, with_interval
 from ablations.comparison.table import ENOUGH_IMAGES
-from ablations.records.results import Metric, StudyResults
+from ablations.records.results import StudyResults
 
 FEW_IMAGES_NOTE = (
     f"On fewer than {ENOUGH_IMAGES:,} images the intervals of comparisons with an estimator without training are "
     "too short: a few images in a thousand hold most of its error (see `lab` in results/statistics/simulation.md). "
     "P(beats) and ratios of two variants keep their coverage."
 )
-YARDSTICK_WORDS = {FLOOR: "the floor (the posterior mean)", "constant": "the constant predictor"}
-METRIC_WORDS: dict[Metric, str] = {
+PARTS = {
     "mse": "MSE",
-    "slope": "MSE of the slope",
-    "intercept": "MSE of the intercept",
-}
-
-
-def number(value: float) -> str:
-    """Three significant digits, thousands apart; empty for NaN."""
-    if pd.isna(value):
-        return ""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def two_digits(value: float) -> str:
-    """Two significant digits and at least one decimal below 10, as in `1.9` and `1.0`."""
-    if value >= 100:
-        return number(value)
-    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 0.995 else f"{value:.2g}"
-
-
-def with_interval(value: float, low: float, high: float) -> str:
-    """`1.91 [1.6, 2.2]`; the number alone where there is no interval."""
-    if pd.isna(value):
-        return ""
-    return number(value) if pd.isna(low) else f"{number(value)} [{number(low)}, {number(high)}]"
-
-
-def p_value(p: float) -> str:
-    """Three decimals, as in `0.012`; `<0.001` below that."""
-    if pd.isna(p):
-        return ""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    "slope_mse": "slope MSE",
+    "intercept_mse": "intercept MSE",
+}  # column -> heading
+YARDSTICK_WORDS = {FLOOR: "the floor (the posterior mean)", "constant": "the constant predictor"}
 
 
 def words_for(name: str, is_variant: bool) -> str:
@@ -61,17 +35,17 @@ def words_for(name: str, is_variant: bool) -> str:
     return name if is_variant else YARDSTICK_WORDS.get(name, name.replace("_", " "))
 
 
-def display_table(table: pd.DataFrame, metric: Metric, confidence: float) -> pd.DataFrame:
+def display_table(table: pd.DataFrame, metric: str, confidence: float) -> pd.DataFrame:
     """The table as strings: one column a figure with its interval, columns without content left out."""
-    interval = f"[{confidence:.0%} CI]"
+    interval, column = f"[{confidence:.0%} CI]", METRICS[metric].column
     shown = []
     for row in table.to_dict("records"):
         is_variant = row["kind"] == "variant"
         marks = ("*" if row["flagged"] else "") + ("†" if row["few_images"] else "")
 
         def cell(name: str, row: Mapping[Any, Any] = row) -> str:
-            low = "low" if name == "mse" else f"{name}_low"
-            high = "high" if name == "mse" else f"{name}_high"
+            low = "low" if name == column else f"{name}_low"
+            high = "high" if name == column else f"{name}_high"
             return with_interval(row[name], row[low], row[high])
 
         shown.append(
@@ -79,9 +53,8 @@ def display_table(table: pd.DataFrame, metric: Metric, confidence: float) -> pd.
                 "rank": f"{row['rank']}{'*' if row['flagged'] else ''}" if is_variant else "",
                 "estimator": row["variant"] + marks,
                 "ok": f"{row['n_ok']}/{row['n_seeds']}" if is_variant else "",
-                f"{METRIC_WORDS[metric]} {interval}": cell("mse"),
-                "slope MSE": number(row["slope_mse"]),
-                "intercept MSE": number(row["intercept_mse"]),
+                f"{METRICS[metric].words} {interval}": cell(column),
+                **{words: number(row[part]) for part, words in PARTS.items() if part != column},
                 f"ratio {interval}": cell("ratio"),
                 "p": p_value(row["p"]),
                 "p (Holm)": p_value(row["p_holm"]),
@@ -89,7 +62,7 @@ def display_table(table: pd.DataFrame, metric: Metric, confidence: float) -> pd.
                 "verdict": row["verdict"],
                 f"times the floor {interval}": cell("ratio_to_floor"),
                 "given convergence": cell("ratio_given_convergence") if row["flagged"] else "",
-                "worst 1% hold": f"{row['worst_1_percent_share']:.0%}",
+                "worst 1% hold": share(row["worst_1_percent_share"]),
                 "published": number(row["published"]),
             }
         )
@@ -156,7 +129,7 @@ def pairs_display(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def sentence(
-    row: Mapping[Any, Any], reference: str, metric: Metric, n_images: int, confidence: float
+    row: Mapping[Any, Any], reference: str, metric: str, n_images: int, confidence: float
 ) -> str:
     """One defensible sentence on a row of the table."""
     is_variant = row["kind"] == "variant"
@@ -171,12 +144,12 @@ def sentence(
         return f"{confidence:.0%} CI{over} [{spell(low)}, {spell(high)}]"
 
     if row["verdict"] == "reference":
-        figure = f"{METRIC_WORDS[metric]} {number(row['mse'])}"
+        figure = f"{METRICS[metric].words} {number(row[METRICS[metric].column])}"
         facts = [interval(row["low"], row["high"], number), converged, images]
         return (
             f"{name}: {figure} ({'; '.join(filter(None, facts))}); the others are compared with it"
         )
-    figure = f"{two_digits(row['ratio'])}x the {METRIC_WORDS[metric]} of {reference}"
+    figure = f"{two_digits(row['ratio'])}x the {METRICS[metric].words} of {reference}"
     facts = [interval(row["ratio_low"], row["ratio_high"], two_digits), converged, images]
     if row["few_images"]:
         facts.append("too few images for a reliable interval")
@@ -200,7 +173,7 @@ def methods(
     split: str,
     table: pd.DataFrame,
     reference: str,
-    metric: Metric,
+    metric: str,
     margin: float,
     confidence: float,
     importance_note: str,
@@ -218,7 +191,7 @@ def methods(
         f"Study `{results.study.name}`: {len(variants)} variants with {listed(seeds)} seeds each, {n_cells} trained "
         f"networks, of which {n_ok} converged, and {len(yardsticks)} estimators without training, all evaluated "
         f"on the same {n_images:,} images of split `{split}`.",
-        f"The measure is the {METRIC_WORDS[metric]}"
+        f"The measure is the {METRICS[metric].words}"
         + (" (the mean of the squared errors of slope and intercept)." if metric == "mse" else "."),
         "Networks that failed were kept and scored as the constant predictor."
         if n_ok < n_cells

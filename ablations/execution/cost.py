@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ablations.study.study import Cell
+from linefit.images import LAB_DIM
 
 # Share of sites where a feature map differs from the background after 1, 2, 3, 4 convolutions of 3x3.
 ACTIVE_SITES = (0.04, 0.09, 0.15, 0.20)
@@ -39,7 +40,7 @@ def modelled_seconds(cell: Cell) -> float:
     # Plans are made where nobody asks for a time and torch would be imported for nothing.
     import torch
 
-    from linefit.architectures import LAB_DIM, LineNet
+    from linefit.architectures import LineNet
 
     levels, protocol = cell.variant.levels, cell.protocol
     with torch.device("meta"):  # shapes alone, no memory and no random numbers

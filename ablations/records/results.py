@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,25 +20,6 @@ from ablations.study.problems import nearest
 from ablations.study.study import Study
 
 FloatArray = npt.NDArray[np.floating[Any]]
-Metric = Literal["mse", "slope", "intercept"]
-METRICS: tuple[Metric, ...] = ("mse", "slope", "intercept")
-
-
-def metric_errors(
-    predictions: FloatArray, params: FloatArray, metric: Metric = "mse"
-) -> FloatArray:
-    """Squared errors `(..., M)` float64 of predictions `(..., M, 2)` of `(slope, intercept)`.
-
-    `mse` is the lab's loss per image: the mean of the squared errors of both outputs. `slope` (no unit)
-    and `intercept` (pixels^2) are the two apart. NaN predictions (a failed cell) give NaN errors.
-    """
-    squared = (np.asarray(predictions, np.float64) - np.asarray(params, np.float64)) ** 2
-    if metric == "mse":
-        mean: FloatArray = squared.mean(axis=-1)
-        return mean
-    if metric not in METRICS:
-        raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
-    return squared[..., METRICS.index(metric) - 1]
 
 
 # Columns of `StudyResults.cells` and `.curves`, in order, with pandas' names of their types; a factor's column has
@@ -94,14 +75,6 @@ class SplitResults:
     params: npt.NDArray[np.float32]  # (M, 2) true slope and intercept
     variants: tuple[VariantResults, ...]  # in the order of the study
     yardsticks: Mapping[str, npt.NDArray[np.float64]]  # name -> (M, 2) predictions
-
-    def errors(self, variant: VariantResults, metric: Metric = "mse") -> FloatArray:
-        """Squared errors `(K, M)` of a variant; NaN rows for cells that failed."""
-        return metric_errors(variant.predictions, self.params, metric)
-
-    def yardstick_errors(self, name: str, metric: Metric = "mse") -> FloatArray:
-        """Squared errors `(M,)` of a yardstick."""
-        return metric_errors(self.yardsticks[name], self.params, metric)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 
+from ablations.comparison.metrics import METRICS
+from ablations.comparison.spelling import number
 from ablations.comparison.study_comparison import StudyComparison
-from ablations.comparison.wording import METRIC_WORDS, display_table, footnotes, importance_display
+from ablations.comparison.wording import display_table, footnotes, importance_display
 from ablations.records.results import StudyResults
 from ablations.report.plots import figure_names
 from ablations.report.plots.style import (
@@ -34,7 +36,6 @@ from ablations.report.plots.style import (
     PURPLE,
     TRACK,
     VERMILION,
-    number,
 )
 
 # The colours of the figures become those of the page, which follow the reader's light or dark mode.
@@ -201,7 +202,7 @@ def code(text: str) -> Markup:
 def _section(comparison: StudyComparison) -> dict[str, Any]:
     """What the page says of one evaluation split."""
     table = comparison.table
-    words = METRIC_WORDS[comparison.metric]
+    words = METRICS[comparison.metric].words
     images = f"{comparison.n_images:,} images"
     caption = f"{words} on {comparison.split} ({images}), ratio to {comparison.reference}"
     importance = None

@@ -28,6 +28,7 @@ from ablations.statistics.crossed import (
 )
 from ablations.statistics.factors import Importance, factor_importance
 from ablations.statistics.failures import Convergence, convergence, score_failures
+from ablations.statistics.medians import Median, compare_medians, crossed_median, median_interval
 from ablations.statistics.multiplicity import adjust, dunnett
 from ablations.statistics.power import SeedPlan, minimum_detectable_ratio, required_seeds
 
@@ -38,21 +39,25 @@ __all__ = [
     "Estimate",
     "Importance",
     "Interval",
+    "Median",
     "SeedPlan",
     "TooFewSeedsError",
     "adjust",
     "compare_estimators",
+    "compare_medians",
     "compare_to_baseline",
     "compare_variants",
     "convergence",
     "crossed_bootstrap",
     "crossed_mean",
+    "crossed_median",
     "dunnett",
     "factor_importance",
     "image_mean",
     "interquartile_mean",
     "mean",
     "median",
+    "median_interval",
     "minimum_detectable_ratio",
     "performance_profile",
     "probability_of_improvement",

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import ablations
+from ablations.comparison.metrics import variant_errors
 from ablations.comparison.study_comparison import compare_study
 from ablations.notebook import Results
 from ablations.study.study import StudyError
@@ -113,5 +114,7 @@ def test_to_frame_has_a_row_a_cell_and_split(results):
     row = frame.iloc[-1]
     split = results.splits["test_large"]
     assert (row["split"], row["variant"]) == (split.name, split.variants[-1].name)
-    assert row["slope"] == pytest.approx(split.errors(split.variants[-1], "slope")[-1].mean())
+    assert row["slope"] == pytest.approx(
+        variant_errors(split, split.variants[-1], "slope")[-1].mean()
+    )
     assert frame["slope"].isna().sum() == 2

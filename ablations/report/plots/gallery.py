@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ablations.comparison.metrics import variant_errors
+from ablations.comparison.spelling import number
 from ablations.records.results import FloatArray, SplitResults, StudyResults
 from ablations.report.plots.style import (
     BLUE,
@@ -27,9 +29,9 @@ from ablations.report.plots.style import (
     TRACK,
     VERMILION,
     Style,
-    number,
     page,
 )
+from linefit.lines import span
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)  # of the nets' mean error over images
 MAX_NETS = 4
@@ -135,19 +137,10 @@ def clip_line(line: FloatArray, dim: int) -> FloatArray | None:
     Pixels have their centres at x = 0 .. dim - 1 and y = 1 .. dim (y = dim - row); the edges are half a pixel out.
     A line that is not finite has no part in any image.
     """
-    slope, intercept = (float(value) for value in line)
-    if not (np.isfinite(slope) and np.isfinite(intercept)):
+    x = span(line, dim)
+    if np.isnan(x).any():
         return None
-    low, high = -0.5, dim - 0.5
-    if slope == 0:
-        if not 0.5 <= intercept <= dim + 0.5:
-            return None
-    else:
-        crossings = sorted(((0.5 - intercept) / slope, (dim + 0.5 - intercept) / slope))
-        low, high = max(low, crossings[0]), min(high, crossings[1])
-        if low >= high:
-            return None
-    x = np.array([low, high])
+    slope, intercept = (float(value) for value in line)
     return np.array([x, slope * x + intercept])
 
 
@@ -162,7 +155,7 @@ def _choose(split: SplitResults, names: Sequence[str] | None) -> list[Net]:
     nets = []
     for name in variants if names is None else names:
         variant = variants[name]
-        errors = split.errors(variant)
+        errors = variant_errors(split, variant)
         ok = np.flatnonzero(variant.ok)
         by_mse = ok[np.argsort(errors[ok].mean(axis=1), kind="stable")]
         median = by_mse[(len(by_mse) - 1) // 2]

@@ -16,8 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ablations.comparison.metrics import METRICS, yardstick_errors
 from ablations.comparison.scored import published_values
-from ablations.records.results import Metric, SplitResults, StudyResults
+from ablations.comparison.spelling import number
+from ablations.records.results import SplitResults, StudyResults
 from ablations.report.plots.style import (
     BAND,
     BLUE,
@@ -32,7 +34,6 @@ from ablations.report.plots.style import (
     VERMILION,
     Style,
     log_axis,
-    number,
     page,
     text_inches,
 )
@@ -47,11 +48,6 @@ GAP = 0.08  # inches between axes and text
 SEEDS_AT, MEAN_AT, GIVEN_AT = -0.2, 0.12, 0.34  # within a row, in units of its height
 VARIANT_HEADER = "variant   seeds ok"
 
-AXIS_LABELS: Mapping[Metric, str] = {
-    "mse": "MSE: mean of the squared errors of slope (no unit) and intercept (pixels²)",
-    "slope": "slope: mean squared error (no unit)",
-    "intercept": "intercept: mean squared error (pixels²)",
-}
 # Colour, line style and width; a yardstick that is not named here is a thin grey line.
 YARDSTICK_LINES = {
     "posterior_mean": (GREEN, "solid", 1.5),
@@ -92,7 +88,7 @@ class Flag:
 class Panel:
     """One metric of one split, laid out: an axes of `width` inches with `spill` inches of text to its right."""
 
-    metric: Metric
+    metric: str
     split: SplitResults
     summaries: Sequence[Summary]
     published: Mapping[str, float]
@@ -119,7 +115,7 @@ def plot_mse(results: StudyResults, split: str) -> Figure:
 
 def plot_slope_intercept(results: StudyResults, split: str) -> Figure:
     """The squared errors of slope and of intercept by variant, in a panel each. Raises as `plot_mse`."""
-    metrics: tuple[Metric, ...] = ("slope", "intercept")
+    metrics: tuple[str, ...] = ("slope", "intercept")
     panels = [_panel(results, split, metric, {}, width=3.4) for metric in metrics]
     return _figure(f"{results.study.title}: errors of slope and of intercept by variant", panels)
 
@@ -141,14 +137,14 @@ def stack_flags(positions: Sequence[float], widths: Sequence[float]) -> list[int
 def _panel(
     results: StudyResults,
     split_name: str,
-    metric: Metric,
+    metric: str,
     published: Mapping[str, float],
     width: float,
 ) -> Panel:
     split = results.split(split_name)
     summaries = summarise(split, metric)
     published = {s.name: published[s.name] for s in summaries if s.name in published}
-    means = {name: float(split.yardstick_errors(name, metric).mean()) for name in split.yardsticks}
+    means = {name: float(yardstick_errors(split, name, metric).mean()) for name in split.yardsticks}
     means = {name: mean for name, mean in means.items() if np.isfinite(mean) and mean > 0}
     labels = [
         f"{YARDSTICK_NAMES.get(name, name.replace('_', ' '))} {number(mean)}"
@@ -209,7 +205,7 @@ def _figure(title: str, panels: Sequence[Panel]) -> Figure:
 def _draw(axes: Axes, panel: Panel, height: float) -> None:
     log_axis(axes, "x", *panel.limits)
     images = f"{len(panel.split.params):,} images"
-    axes.set_xlabel(f"{AXIS_LABELS[panel.metric]}\nlog scale; split {panel.split.name}, {images}")
+    axes.set_xlabel(f"{METRICS[panel.metric].unit}\nlog scale; split {panel.split.name}, {images}")
     axes.set_ylim(max(len(panel.summaries), 1) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
@@ -232,9 +228,7 @@ def _draw(axes: Axes, panel: Panel, height: float) -> None:
 def _draw_variant(axes: Axes, y: float, summary: Summary) -> None:
     failed = summary.n_seeds - summary.n_ok
     if failed:
-        low, high = axes.get_xlim()
-        edge = high * (low / high) ** 0.05  # room for the count
-        at = summary.failed_at if np.isfinite(summary.failed_at) else edge
+        at = summary.failed_at
         axes.plot(at, y + SEEDS_AT, **_points(FAILED), zorder=4, clip_on=False)
         _text(axes, str(failed), (at, y + SEEDS_AT), (5, 0), color=VERMILION, weight="bold")
     intervals = ((summary.scored, MEAN_AT, MEAN), (summary.given, GIVEN_AT, GIVEN))
@@ -311,10 +305,5 @@ def _note(panel: Panel) -> str:
         " same images."
     ]
     if any(s.n_ok < s.n_seeds for s in panel.summaries):
-        scorable = np.isfinite(panel.summaries[0].failed_at)
-        parts.append(
-            "A failed seed counts as the constant predictor."
-            if scorable
-            else "Failed seeds stand at the right edge: without the constant predictor they have no score."
-        )
+        parts.append("A failed seed counts as the constant predictor.")
     return " ".join(parts)

@@ -193,13 +193,6 @@ def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def number(value: float) -> str:
-    """Three significant digits as they are read best: `0.0788`, `16.6`, `1240`, `9.99e+07`."""
-    if value == 0 or 1e-4 <= abs(value) < 999.5:
-        return f"{value:#.3g}".removesuffix(".")
-    return f"{value:.0f}" if 999.5 <= abs(value) < 1e5 else f"{value:.2e}"
-
-
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `stem.png` and `stem.svg`, the same bytes for the same figure; both carry its title and note as text."""
     notes = [text.get_text() for text in figure.texts if text.get_gid() == NOTE]

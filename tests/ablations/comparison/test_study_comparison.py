@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 import ablations.records.loading
 from ablations.cli.main import app
+from ablations.comparison.metrics import METRICS, variant_errors, yardstick_errors
+from ablations.comparison.spelling import two_digits
 from ablations.comparison.study_comparison import compare_study
-from ablations.comparison.wording import p_value, two_digits, with_interval
 from ablations.records.results import StudyResults
 from ablations.statistics import compare_to_baseline, crossed_mean
 from ablations.study.problems import Problem
@@ -63,18 +64,52 @@ def test_figures_are_those_of_the_statistics(results):
     variant = split.variants[3]
     for metric in ("mse", "slope", "intercept"):
         row = row_of(compare_study(results, split="more", metric=metric).table, variant.name)
-        errors = split.errors(variant, metric)
+        errors = variant_errors(split, variant, metric)
         mean = crossed_mean(errors)
-        against = compare_to_baseline(errors, split.yardstick_errors("least_squares", metric))
-        floor = compare_to_baseline(errors, split.yardstick_errors("posterior_mean", metric))
-        assert (row["mse"], row["low"], row["high"]) == (mean.mean, mean.low, mean.high)
+        against = compare_to_baseline(errors, yardstick_errors(split, "least_squares", metric))
+        floor = compare_to_baseline(errors, yardstick_errors(split, "posterior_mean", metric))
+        assert (row[METRICS[metric].column], row["low"], row["high"]) == (
+            mean.mean,
+            mean.low,
+            mean.high,
+        )
         assert (row["ratio_low"], row["ratio_high"]) == (against.ratio.low, against.ratio.high)
         assert row["difference_high"] == against.difference.high
         assert (row["p"], row["p_difference"]) == (against.p_ratio, against.p_difference)
         assert row["p_beats_low"] == against.p_beats.low
         assert row["ratio_to_floor_high"] == floor.ratio.high
-        assert row["slope_mse"] == pytest.approx(split.errors(variant, "slope").mean())
-        assert row["intercept_mse"] == pytest.approx(split.errors(variant, "intercept").mean())
+        assert row["slope_mse"] == pytest.approx(variant_errors(split, variant, "slope").mean())
+        assert row["intercept_mse"] == pytest.approx(
+            variant_errors(split, variant, "intercept").mean()
+        )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_fills_a_column_of_its_own_name(results, metric):
+    comparison = compare_study(results, split="test", metric=metric)
+    table, chosen = comparison.table, METRICS[metric]
+    values = table[table["kind"] == "variant"][chosen.column]
+    assert values.is_monotonic_increasing
+    assert (table["low"] <= table[chosen.column]).all()
+    assert (table["high"] >= table[chosen.column]).all()
+    mse = row_of(compare_study(results, split="test").table, "huber")["mse"]
+    assert row_of(table, "huber")["mse"] == pytest.approx(mse)
+    np.testing.assert_allclose(
+        table["ratio"], table[chosen.column] / row_of(table, "least_squares")[chosen.column]
+    )
+    assert chosen.words in comparison.to_text("markdown")
+    assert chosen.words in comparison.sentence("huber")
+    assert (comparison.importance is None) == (chosen.aggregate != "mean")
+
+
+def test_the_median_is_that_of_all_seeds_and_images(results):
+    table = compare_study(results, split="test", metric="median").table
+    split = results.splits["test"]
+    variant = split.variants[3]
+    squared = (variant.predictions.astype(float) - split.params) ** 2
+    expected = np.median(squared.mean(axis=-1))
+    assert row_of(table, variant.name)["median_squared_error"] == pytest.approx(expected)
+    assert not table["few_images"].any()
 
 
 def test_mse_is_the_mean_of_slope_and_intercept(results):
@@ -90,8 +125,8 @@ def test_failed_cells_score_as_the_constant_predictor_and_stand_beside(results):
     row = row_of(compare_study(results, split="test").table, variant.name)
     assert row["flagged"]
     assert (row["n_ok"], row["n_seeds"]) == (4, 5)
-    ok = split.errors(variant)[variant.ok]
-    constant = split.yardstick_errors("constant").mean()
+    ok = variant_errors(split, variant)[variant.ok]
+    constant = yardstick_errors(split, "constant").mean()
     assert row["mse"] == pytest.approx((4 * ok.mean() + constant) / 5)
     given = crossed_mean(ok)
     assert row["mse_given_convergence"] == pytest.approx(given.mean)
@@ -208,27 +243,6 @@ def test_sentence(results):
         comparison.sentence("leastsquares")
 
 
-@pytest.mark.parametrize(
-    ("value", "spelled"),
-    [
-        (1.94, "1.9"),
-        (1.0, "1.0"),
-        (0.9996, "1.0"),
-        (0.123, "0.12"),
-        (20.4, "20"),
-        (1234.5, "1,234"),
-    ],
-)
-def test_two_digits(value, spelled):
-    assert two_digits(value) == spelled
-
-
-def test_spelling_of_small_p_and_missing_figures():
-    assert (p_value(0.0004), p_value(0.0123), p_value(np.nan)) == ("<0.001", "0.012", "")
-    assert with_interval(1.234, np.nan, np.nan) == "1.23"
-    assert with_interval(np.nan, np.nan, np.nan) == ""
-
-
 def test_methods_name_every_n_and_the_commit(results):
     comparison = compare_study(
         replace(results, provenance={"git_commit": "0123456789abcdef", "git_dirty": True}),
@@ -315,7 +329,9 @@ def test_unknown_names_are_refused_with_the_nearest(results):
         compare_study(results, split="tst")
     with pytest.raises(ValueError, match="did you mean 'least_squares'"):
         compare_study(results, split="test", against="leastsquares")
-    with pytest.raises(ValueError, match="metric 'mae' is not one of mse, slope, intercept"):
+    with pytest.raises(
+        ValueError, match="metric 'mae' is not one of mse, slope, intercept, median, distance"
+    ):
         compare_study(results, split="test", metric="mae")
     with pytest.raises(ValueError, match="margin is a ratio above 1"):
         compare_study(results, split="test", margin=0.5)
