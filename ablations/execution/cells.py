@@ -11,12 +11,13 @@ import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from ablations.study.factors import NET_FACTORS
 from ablations.study.outcome import Outcome
 from ablations.study.study import Cell
 from linefit.allocator import tune_allocator
@@ -101,13 +102,8 @@ def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], obje
     _forget_peak_memory()
     protocol, levels = cell.protocol, cell.variant.levels
     initial_seed, shuffle_seed = cell_seeds(cell.seed)
-    net = build(
-        str(levels["architecture"]),
-        str(levels["coordinates"]),
-        str(levels["pooling"]),
-        int(levels["width"]),
-        seed=initial_seed,
-    ).to(device=device, dtype=DTYPE)
+    factors: dict[str, Any] = {name: levels[name] for name in NET_FACTORS}
+    net = build(**factors, seed=initial_seed).to(device=device, dtype=DTYPE)
     engine, message = engine_for(net, training_images(1).pixels, protocol.engine, DTYPE, device)
     if engine == "dense":
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

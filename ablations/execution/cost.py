@@ -8,7 +8,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from ablations.study.factors import NET_FACTORS
 from ablations.study.study import Cell
 from linefit.images import LAB_DIM
 
@@ -44,13 +46,8 @@ def modelled_seconds(cell: Cell) -> float:
 
     levels, protocol = cell.variant.levels, cell.protocol
     with torch.device("meta"):  # shapes alone, no memory and no random numbers
-        net = LineNet(
-            str(levels["architecture"]),
-            str(levels["coordinates"]),
-            str(levels["pooling"]),
-            int(levels["width"]),
-            LAB_DIM,
-        )
+        factors: dict[str, Any] = {name: levels[name] for name in NET_FACTORS}
+        net = LineNet(**factors, dim=LAB_DIM)
     convolutions = [module for module in net.modules() if isinstance(module, torch.nn.Conv2d)]
     flops = 0.0
     for layer, convolution in enumerate(convolutions):

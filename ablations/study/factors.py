@@ -5,16 +5,21 @@ A factor of the protocol is a field of `linefit.protocol.Protocol`: what is decl
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
 
 from ablations.study.problems import Problem, nearest
-from linefit.architectures import ARCHITECTURES
-from linefit.coordinates import COORDINATES
-from linefit.legal import Between, Legal, Parameter, Value, legal_values, level_text, settings
-from linefit.pooling import POOLINGS
+from linefit.definitions import definition
+from linefit.legal import Between, Legal, Parameter, Value, level_text, settings
+from linefit.levels import (
+    ARCHITECTURES,
+    COORDINATES,
+    DEFAULTS,
+    HEADS,
+    PADDINGS,
+    PLACEMENTS,
+    POOLINGS,
+)
 from linefit.protocol import Protocol
 
 # What a factor can be set to. A level with parameters is the text `fourier(bandwidth=4)`, see `linefit.legal`.
@@ -48,10 +53,10 @@ class Plain:
 @dataclass(frozen=True)
 class Named:
     """A factor whose levels are the names of a registry, some of them with parameters: keyword-only arguments of the
-    registered constructor, each with a default, which say in their types what is legal.
+    registered constructor, each with a default, which say in their types what is legal (`linefit.definitions`).
     """
 
-    registry: Mapping[str, Any]
+    registry: Mapping[str, str]  # to references
     default: Level | None = None
 
     def read(self, key: str, value: object) -> Level:
@@ -77,18 +82,9 @@ class Named:
             raise LevelError(problems)
         return level_text(name, read, {p: declared[p].default for p in declared})
 
-    def parameters(self, name: str) -> dict[str, Parameter]:
+    def parameters(self, name: str) -> Mapping[str, Parameter]:
         """The parameters of a level."""
-        constructor = self.registry[name]
-        if not callable(constructor):
-            return {}
-        keywords = {
-            name: argument.default
-            for name, argument in inspect.signature(constructor).parameters.items()
-            if argument.kind is inspect.Parameter.KEYWORD_ONLY
-        }
-        hints = get_type_hints(constructor, include_extras=True) if keywords else {}
-        return {p: Parameter(legal_values(hints[p]), x) for p, x in keywords.items()}
+        return definition(self.registry[name]).parameters
 
     def _name(self, key: str, value: object) -> str:
         if isinstance(value, str) and value in self.registry:
@@ -105,6 +101,9 @@ NET_FACTORS: dict[str, Factor] = {
     "coordinates": Named(COORDINATES),
     "pooling": Named(POOLINGS),
     "width": Plain(Legal(int, Between(1, 4096))),
+    "placement": Plain(Legal(str, choices=PLACEMENTS), DEFAULTS["placement"]),
+    "head": Named(HEADS, DEFAULTS["head"]),
+    "padding": Plain(Legal(str, choices=PADDINGS), DEFAULTS["padding"]),
 }
 PROTOCOL_FACTORS: dict[str, Factor] = {
     name: Plain(setting.legal, setting.default) for name, setting in settings(Protocol).items()

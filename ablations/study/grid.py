@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ablations.study.factors import FACTORS, NET_FACTORS, Level, varying
+from ablations.study.factors import FACTORS, REQUIRED, Level, varying
 from ablations.study.problems import Problem
 from ablations.study.study import Variant
 from linefit.legal import level_parts, spelled
+from linefit.levels import problems as net_problems
 from linefit.yardsticks import YARDSTICKS
 
 MOST_CELLS = 1_000_000  # of a study: what one machine trains in a year of 30-second cells
@@ -71,7 +72,7 @@ class Grid:
                 Problem("grid", None, "at least one variant, from [grid] or [[include]]")
             )
         unnamed = [entry.levels for entry in kept if entry.name is None]
-        factors = tuple(varying(unnamed)) or tuple(NET_FACTORS)
+        factors = tuple(varying(unnamed)) or REQUIRED
         variants = [
             Variant(e.name or variant_name(e.levels, factors), e.levels, e.published) for e in kept
         ]
@@ -115,7 +116,19 @@ def _conflicts(variants: Sequence[Variant]) -> list[Problem]:
                 ("loss", f"another one with head {head}: cross_entropy needs categorical")
             )
         found += [Problem(setting, variant.levels[setting], legal) for setting, legal in conflicts]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found)) + list(_nets(variants))
+
+
+def _nets(variants: Sequence[Variant]) -> Iterator[Problem]:
+    """Levels that make no net together, each reason once."""
+    found: dict[str, list[str]] = {}
+    for variant in variants:
+        for reason in net_problems(variant.levels):
+            found.setdefault(reason, []).append(variant.name)
+    for reason, names in found.items():
+        legal = f"levels that go together ([[exclude]] takes others out): {reason}"
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield Problem("levels", None, f"{legal} (so in {names[0]}{others})")
 
 
 def _twins(variants: Sequence[Variant]) -> Iterator[Problem]:

@@ -70,7 +70,7 @@ def test_a_diverged_cell_is_an_outcome_and_the_others_go_on():
 def test_an_exception_is_an_outcome_with_its_traceback():
     outcome = train_cell(with_levels(CELLS[0], pooling="nonsense"), "cpu", nothing)
     assert outcome.status == "error"
-    assert "pooling 'nonsense' is not one of flatten" in outcome.message
+    assert "pooling 'nonsense' is not one of none, flatten" in outcome.message
     assert "Traceback" in outcome.message
 
 

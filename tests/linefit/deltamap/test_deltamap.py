@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from linefit.coordinates import ConcatCoordinates
+from linefit.coordinates import coordinates_module
 from linefit.deltamap import DeltaImages
 
 DIM = 11
@@ -87,9 +87,7 @@ class Net(nn.Module):
         self, layers: list[Layer], coordinates: str, pooling: str, input_major: bool
     ) -> None:
         super().__init__()
-        self.coordinates = (
-            nn.Identity() if coordinates == "none" else ConcatCoordinates(coordinates, DIM)
-        )
+        self.coordinates = coordinates_module(coordinates, DIM, DIM)
         channels = 1 if coordinates == "none" else 3
         self.specs = layers
         self.layers = nn.ModuleList()
