@@ -15,8 +15,9 @@ from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
-from linefit.closed_form import FloatArray, Points, lit_points
+from linefit.closed_form import FloatArray
 from linefit.images import (
     INTERCEPT_RANGE,
     MIN_LIT,
@@ -26,8 +27,6 @@ from linefit.images import (
     Pixels,
     rounded_line,
 )
-
-CHUNK = 1024  # images looked at at once; the lines through each of their pixels take up to 100 MB
 
 
 @dataclass(frozen=True)
@@ -95,53 +94,69 @@ def posterior(pixels: Pixels) -> Posterior:
 
     Raises ValueError for images that are not square, and for one that the generator cannot draw.
     """
-    points = lit_points(pixels)
-    count, dim, width = np.shape(pixels)
-    if dim != width:
-        raise ValueError(f"pixels has shape {np.shape(pixels)}, legal is (images, dim, dim)")
-    prior = lab_prior()
-    columns = np.arange(dim, dtype=np.float32)
-    heights = rounded_line(prior.slope, prior.intercept, columns[:, None])  # (dim, L)
-    heights[(heights <= 0) | (heights >= dim)] = 0  # no pixel has y = 0
+    pixels = np.asarray(pixels)
+    if pixels.ndim != 3 or pixels.shape[1] != pixels.shape[2]:
+        raise ValueError(f"pixels has shape {pixels.shape}, legal is (images, dim, dim)")
+    count, dim, _ = pixels.shape
+    owner, site = np.divmod(np.flatnonzero(pixels), max(1, dim * dim))
+    lit = np.bincount(owner, minlength=count)
+    prior, heights = lab_prior(), _visible_heights(dim)
+    image, line = _lines_through(np.append(0, np.cumsum(lit)), site, _lines_by_pixel(dim))
+    possible = (lit >= MIN_LIT) & (lit <= POINTS) & (np.bincount(image, minlength=count) > 0)
+    if not possible.all():
+        first = np.flatnonzero(~possible)[0]
+        raise ValueError(
+            f"image {first} with {lit[first]} lit pixels is none of the lab's: those have "
+            f"{MIN_LIT} to {POINTS}, all on the rounded form of one of its lines"
+        )
     visible = np.count_nonzero(heights, axis=0)
-    likelihood = lit_probability(dim)
-
-    parts = []
-    for start in range(0, count, CHUNK):
-        chunk = points[start : start + CHUNK]
-        lit = np.count_nonzero(chunk.lit, axis=1)
-        image, line = _lines_through(chunk, heights)
-        weight = prior.probability[line] * likelihood[visible[line], np.minimum(lit, POINTS)[image]]
-        possible = (lit >= MIN_LIT) & (lit <= POINTS) & (np.bincount(image, minlength=len(lit)) > 0)
-        if not possible.all():
-            first = np.flatnonzero(~possible)[0]
-            raise ValueError(
-                f"image {start + first} with {lit[first]} lit pixels is none of the lab's: those have "
-                f"{MIN_LIT} to {POINTS}, all on the rounded form of one of its lines"
-            )
-        evidence = np.bincount(image, weight, len(lit))
-        parts.append((image + start, prior.params[line], weight / evidence[image]))
-    if not parts:
-        return Posterior(0, np.empty(0, np.intp), np.empty((0, 2)), np.empty(0))
-    return Posterior(count, *(np.concatenate(part) for part in zip(*parts, strict=True)))
+    weight = prior.probability[line] * lit_probability(dim)[visible[line], lit[image]]
+    evidence = np.bincount(image, weight, count)
+    return Posterior(count, image, prior.params[line], weight / evidence[image])
 
 
-def _lines_through(points: Points, heights: npt.NDArray[np.float32]) -> tuple[Indices, Indices]:
-    """The pairs of image and line with every point of the image on the line, sorted.
+@cache
+def _visible_heights(dim: int) -> npt.NDArray[np.float32]:
+    """y `(dim, L)` of each line of the prior in each column, 0 where no pixel shows it."""
+    prior, columns = lab_prior(), np.arange(dim, dtype=np.float32)
+    heights = rounded_line(prior.slope, prior.intercept, columns[:, None])
+    heights[(heights <= 0) | (heights >= dim)] = 0
+    return heights
 
-    A line is a column of `heights` `(dim, L)`. The lines through a pixel are a set of bits, those
-    through an image the intersection over its pixels.
+
+@cache
+def _lines_by_pixel(dim: int) -> npt.NDArray[np.uint64]:
+    """The lines through each pixel, row by row, as bits `(dim * dim, L / 64)`."""
+    heights = _visible_heights(dim)
+    row, column = np.divmod(np.arange(dim * dim), max(1, dim))
+    through = heights[column] == (dim - row)[:, None]
+    bits = np.packbits(np.pad(through, ((0, 0), (0, -through.shape[1] % 64))), 1, bitorder="little")
+    return bits.view(np.dtype("<u8"))
+
+
+@njit(cache=True, nogil=True)
+def _lines_through(
+    first: Indices, site: Indices, by_pixel: npt.NDArray[np.uint64]
+) -> tuple[Indices, Indices]:
+    """The pairs of image and line with every lit pixel of the image on the line, sorted.
+
+    Image `i` has the lit pixels `site[first[i]:first[i + 1]]`.
     """
-    dim, lines = heights.shape
-    pixel = np.where(points.lit, points.y * dim + points.x, -1).astype(np.intp)
-    distinct, index = np.unique(pixel, return_inverse=True)
-    y, x = np.divmod(distinct, dim)
-    through = np.packbits((heights[x] == y[:, None]) | (distinct < 0)[:, None], axis=1)
-    alive = np.full((len(points), through.shape[1]), 255, dtype=np.uint8)
-    for slot in index.reshape(pixel.shape).T:
-        alive &= through[slot]
-    image, line = np.divmod(np.flatnonzero(np.unpackbits(alive, axis=1, count=lines)), lines)
-    return image, line
+    words = by_pixel.shape[1]
+    alive = np.empty(words, np.uint64)
+    image, line = [], []
+    for i in range(len(first) - 1):
+        alive[:] = ~np.uint64(0) if first[i] < first[i + 1] else np.uint64(0)
+        for p in range(first[i], first[i + 1]):
+            for w in range(words):
+                alive[w] &= by_pixel[site[p], w]
+        for w in range(words):
+            if alive[w]:
+                for bit in range(64):
+                    if (alive[w] >> np.uint64(bit)) & np.uint64(1):
+                        image.append(i)
+                        line.append(64 * w + bit)
+    return np.array(image, np.intp), np.array(line, np.intp)
 
 
 @cache
