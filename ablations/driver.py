@@ -14,7 +14,7 @@ from ablations.execution.plan import Plan, make_plan
 from ablations.execution.progress import ProgressReport
 from ablations.execution.provenance import provenance
 from ablations.execution.workers import Progress, available_cores, run_cells
-from ablations.records import exports
+from ablations.records.folder import STUDY_FILE
 from ablations.records.loading import results_from_store
 from ablations.records.results import StudyResults
 from ablations.records.store import Store, database_path
@@ -90,7 +90,7 @@ def run_study(
         if on_plan is not None:
             on_plan(plan)
         # From the first cell on, not from the last: an interrupted study can be listed and compared.
-        (results_dir / study.name / exports.STUDY_FILE).write_text(study.text, encoding="utf-8")
+        (results_dir / study.name / STUDY_FILE).write_text(study.text, encoding="utf-8")
         store_yardsticks(study, store)
         _train(plan, store, device, options)
         results = results_from_store(study, store)

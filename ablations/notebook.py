@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablations import driver
 from ablations.comparison.metrics import variant_errors
 from ablations.comparison.study_comparison import StudyComparison, compare_study
-from ablations.records import loading
-from ablations.records.folder import RESULTS_DIR
+from ablations.records import RESULTS_DIR, loading
 from ablations.records.results import StudyResults
 from ablations.report import plots
 from ablations.study.factors import Level
@@ -93,17 +93,22 @@ class Results(StudyResults):
             confidence=confidence,
         )
 
-    def plot_mse(self, split: str | None = None) -> Figure:
-        """MSE by variant with every seed, crossed intervals and yardsticks; by default on the study's first split."""
-        return plots.plot_mse(self, split or next(iter(self.splits)))
+    def plot_mse(
+        self, split: str | None = None, *, metric: str = "mse", ax: Axes | None = None
+    ) -> Figure:
+        """MSE (or another metric) by variant with every seed, crossed intervals and yardsticks.
+
+        By default on the study's first split, as a figure of its own; with `ax` into these axes.
+        """
+        return plots.plot_mse(self, split or next(iter(self.splits)), metric=metric, ax=ax)
 
     def plot_slope_intercept(self, split: str | None = None) -> Figure:
         """The errors of slope and of intercept apart, as `plot_mse` draws them."""
         return plots.plot_slope_intercept(self, split or next(iter(self.splits)))
 
-    def plot_learning_curves(self) -> Figure:
-        """Train loss and val MSE by epoch, a panel a variant."""
-        return plots.plot_learning_curves(self)
+    def plot_learning_curves(self, *, variant: str | None = None, ax: Axes | None = None) -> Figure:
+        """Train loss and val MSE by epoch, a panel a variant; with `variant` and `ax` that one into these axes."""
+        return plots.plot_learning_curves(self, variant=variant, ax=ax)
 
 
 def run(

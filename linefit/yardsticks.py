@@ -19,11 +19,21 @@ from linefit.closed_form import (
     total_least_squares,
 )
 from linefit.images import LineImages
-from linefit.posterior import posterior_mean, posterior_mode
 
 
 def _without_training(estimator: Estimator) -> Callable[[LineImages], Estimator]:
     return lambda _train: estimator
+
+
+def _posterior(name: str) -> Callable[[LineImages], Estimator]:
+    def constructor(_train: LineImages) -> Estimator:
+        # compiled by numba, which those who ask for names alone should not have to wait for
+        from linefit import posterior
+
+        estimator: Estimator = getattr(posterior, name)
+        return estimator
+
+    return constructor
 
 
 # Name -> constructor that is given the training split and returns the estimator, a map from images
@@ -36,6 +46,6 @@ YARDSTICKS: dict[str, Callable[[LineImages], Estimator]] = {
     "huber": _without_training(huber),
     "least_absolute_deviations": _without_training(least_absolute_deviations),
     "chebyshev": _without_training(chebyshev),
-    "posterior_mean": _without_training(posterior_mean),  # the floor
-    "posterior_mode": _without_training(posterior_mode),
+    "posterior_mean": _posterior("posterior_mean"),  # the floor
+    "posterior_mode": _posterior("posterior_mode"),
 }

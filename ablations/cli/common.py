@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ablations.comparison.layout import Format
-from ablations.records.folder import RESULTS_DIR
+from ablations.records import RESULTS_DIR
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -27,6 +27,13 @@ StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY|FILE.toml", help="A study's name or file; see `list`.")
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
+
+
+def require_study(study: str, results_dir: Path) -> None:
+    """Find the study before anything heavy is imported, so that a mistyped name is told at once. Raises StudyError."""
+    from ablations.records.folder import find_study
+
+    find_study(study, results_dir)
 
 
 def results_option(results_dir: Path) -> str:

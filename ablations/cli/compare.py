@@ -11,11 +11,12 @@ from ablations.cli.common import (
     FormatOption,
     ResultsDir,
     StudyArgument,
+    require_study,
     tell,
     usage_errors,
 )
 from ablations.comparison.metrics import METRICS
-from ablations.records.folder import RESULTS_DIR
+from ablations.records import RESULTS_DIR
 
 
 def compare(
@@ -56,6 +57,7 @@ def compare(
     Exit codes: 0 ok, 1 a claim of --fail-unless does not hold, 2 usage error.
     """
     with usage_errors():
+        require_study(study, results_dir)
         from ablations.comparison.study_comparison import compare_study
         from ablations.records.loading import load_results
 

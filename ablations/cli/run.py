@@ -17,7 +17,7 @@ from ablations.cli.common import (
     tell,
     usage_errors,
 )
-from ablations.records.folder import RESULTS_DIR
+from ablations.records import RESULTS_DIR
 
 if TYPE_CHECKING:
     from ablations.driver import Options, Run

@@ -14,28 +14,22 @@ from ablations.cli.common import (
     ResultsDir,
     StudyArgument,
     command_line,
+    require_study,
     tell,
     usage_errors,
 )
 from ablations.comparison.layout import draw
-from ablations.records.folder import RESULTS_DIR
+from ablations.records import RESULTS_DIR
 
 
 def list_studies(output: FormatOption = "table", results_dir: ResultsDir = RESULTS_DIR) -> None:
     """List the shipped studies and those that have results, with their state."""
-    from ablations.records.exports import STUDY_FILE
+    from ablations.records.folder import study_names
     from ablations.records.store import StoreError
-    from ablations.study.reader import shipped_studies
     from ablations.study.study import StudyError
 
-    names = [path.stem for path in shipped_studies()]
-    names += sorted(
-        path.parent.name
-        for path in results_dir.glob(f"*/{STUDY_FILE}")
-        if path.parent.name not in names
-    )
     rows, unusable = [], False
-    for name in names:
+    for name in study_names(results_dir):
         try:
             rows.append(_state(name, results_dir))
         except (StudyError, StoreError) as error:  # one study that is broken hides no other
@@ -48,25 +42,21 @@ def list_studies(output: FormatOption = "table", results_dir: ResultsDir = RESUL
 
 def _state(name: str, results_dir: Path) -> dict[str, str | int]:
     """A study's row of `list`."""
-    from ablations.records.exports import PREDICTIONS_FILE
-    from ablations.records.loading import find_study
-    from ablations.records.store import Store, database_path
+    from ablations.records.folder import find_study, has_exports, known_statuses
 
     study = find_study(name, results_dir)
-    with Store.read(database_path(results_dir, name)) as store:
-        statuses = {} if store is None else store.statuses()
-    states = [statuses.get(cell.key) for cell in study.cells()]
-    done, missing = states.count("ok"), states.count(None)
-    exported = (results_dir / name / PREDICTIONS_FILE).is_file()
+    statuses = known_statuses(name, results_dir)
+    found = [statuses.get(cell.key) for cell in study.cells()]
+    done, todo = found.count("ok"), found.count(None)
     return {
         "study": name,
         "title": study.title,
         "variants": len(study.variants),
-        "cells": len(states),
+        "cells": len(found),
         "done": done,
-        "failed": len(states) - done - missing,
-        "to do": missing,
-        "exports": "yes" if exported else "no",
+        "failed": len(found) - done - todo,
+        "to do": todo,
+        "exports": "yes" if has_exports(name, results_dir) else "no",
     }
 
 
@@ -79,6 +69,7 @@ def export(
 ) -> None:
     """Write a study's results as tidy Parquet and CSV files."""
     with usage_errors():
+        require_study(study, results_dir)
         from ablations.records import exports
         from ablations.records.loading import load_results
 
@@ -91,6 +82,7 @@ def export(
 def report(study: StudyArgument, results_dir: ResultsDir = RESULTS_DIR) -> None:
     """Write tables, figures and the HTML report of a study anew, without training anything."""
     with usage_errors():
+        require_study(study, results_dir)
         from ablations.records.loading import load_results
         from ablations.report.outputs import write_outputs
 

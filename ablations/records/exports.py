@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ablations.records.folder import CELLS_FILE, PREDICTIONS_FILE, STUDY_FILE
 from ablations.records.results import (
     CELL_TYPES,
     CURVE_TYPES,
@@ -25,10 +26,7 @@ from ablations.records.results import (
 from ablations.study.factors import FACTORS
 from ablations.study.study import Study
 
-STUDY_FILE = "study.toml"
-CELLS_FILE = "cells.csv"
 CURVES_FILE = "curves.csv"
-PREDICTIONS_FILE = "predictions.parquet"
 IMAGES_FILE = "images.parquet"
 PROVENANCE_FILE = "provenance.json"
 # Predictions are float32 values in float64 columns: byte by byte, their empty halves vanish.

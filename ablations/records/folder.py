@@ -1,5 +1,49 @@
-"""Where results lie: `results/<study>/` holds the database, the exports and what is drawn from them."""
+"""Where results lie: `results/<study>/` holds the study's file, its database, exports and what is drawn from them.
 
+What can be known of a study without reading its tables is known here, at no cost in imports.
+"""
+
+from __future__ import annotations
+
+import csv
 from pathlib import Path
 
-RESULTS_DIR = Path("results")  # unless the user says otherwise
+from ablations.records.store import Store, database_path
+from ablations.study.outcome import Status
+from ablations.study.reader import load_study, parse_study, shipped_studies
+from ablations.study.study import Study
+
+STUDY_FILE = "study.toml"
+CELLS_FILE = "cells.csv"
+PREDICTIONS_FILE = "predictions.parquet"
+
+
+def find_study(study: str | Path, results_dir: Path) -> Study:
+    """A study by the name of its results, as it was when it ran; else a shipped one or a file."""
+    kept = results_dir / str(study) / STUDY_FILE
+    if kept.is_file():
+        return parse_study(kept.read_text(encoding="utf-8"), name=str(study), source=str(kept))
+    return load_study(study)
+
+
+def study_names(results_dir: Path) -> list[str]:
+    """The shipped studies, then those that have results besides."""
+    shipped = [path.stem for path in shipped_studies()]
+    kept = (path.parent.name for path in results_dir.glob(f"*/{STUDY_FILE}"))
+    return [*shipped, *sorted(name for name in kept if name not in shipped)]
+
+
+def known_statuses(study: str, results_dir: Path) -> dict[str, Status]:
+    """Key -> status of every cell that the database holds or, where it holds none, the exports. Raises StoreError."""
+    with Store.read(database_path(results_dir, study)) as store:
+        statuses = {} if store is None else store.statuses()
+    exported = results_dir / study / CELLS_FILE
+    if statuses or not has_exports(study, results_dir) or not exported.is_file():
+        return statuses
+    with exported.open(encoding="utf-8", newline="") as file:
+        return {row["key"]: row["status"] for row in csv.DictReader(file)}  # type: ignore[misc]
+
+
+def has_exports(study: str, results_dir: Path) -> bool:
+    """Whether a study's predictions lie there as files."""
+    return (results_dir / study / PREDICTIONS_FILE).is_file()

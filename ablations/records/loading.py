@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablations.records import exports
+from ablations.records import RESULTS_DIR, exports
+from ablations.records.folder import find_study, has_exports
 from ablations.records.results import (
     CELL_TYPES,
     CURVE_TYPES,
@@ -22,20 +23,11 @@ from ablations.records.store import Store, database_path
 from ablations.records.yardsticks import stored_yardsticks
 from ablations.study.outcome import Outcome
 from ablations.study.problems import Problem
-from ablations.study.reader import load_study, parse_study
 from ablations.study.study import Cell, Study, StudyError, Variant
 from linefit.splits import evaluation_images
 
 
-def find_study(study: str | Path, results_dir: Path) -> Study:
-    """A study by the name of its results, as it was when it ran; else a shipped one or a file."""
-    kept = results_dir / str(study) / exports.STUDY_FILE
-    if kept.is_file():
-        return parse_study(kept.read_text(encoding="utf-8"), name=str(study), source=str(kept))
-    return load_study(study)
-
-
-def load_results(study: str | Path, results_dir: str | Path = Path("results")) -> StudyResults:
+def load_results(study: str | Path, results_dir: str | Path = RESULTS_DIR) -> StudyResults:
     """The results of a study, from its database or, where there is none, from its exports.
 
     Raises StudyError if the study is unknown or nothing of it has been run.
@@ -47,7 +39,7 @@ def load_results(study: str | Path, results_dir: str | Path = Path("results")) -
     with Store.read(database_path(results_dir, found.name)) as store:
         if store is not None and store.statuses():
             results = results_from_store(found, store)
-        elif (directory / exports.PREDICTIONS_FILE).is_file():
+        elif has_exports(found.name, results_dir):
             results = exports.read(found, directory)
     # What is there may all be of an earlier version of the study's file.
     if results is not None and len(results.cells):

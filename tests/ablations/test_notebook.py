@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
 import pytest
 
 import ablations
@@ -26,10 +27,7 @@ def results():
     "imports",
     [
         "import ablations",
-        "import ablations.run",
-        "import ablations; ablations.run; import ablations.run",
-        "import ablations.run; import ablations.cli.compare, ablations.run, ablations.comparison",
-        "from ablations import run; import ablations",
+        "import ablations; ablations.run; import ablations.run, ablations.cli.compare; import ablations.run",
     ],
 )
 def test_run_is_the_function_whatever_was_imported(imports):
@@ -118,3 +116,22 @@ def test_to_frame_has_a_row_a_cell_and_split(results):
         variant_errors(split, split.variants[-1], "slope")[-1].mean()
     )
     assert frame["slope"].isna().sum() == 2
+
+
+def test_figures_can_be_drawn_into_axes_of_ones_own(results):
+    figure, (left, right, third) = plt.subplots(1, 3, figsize=(12, 4))
+    assert results.plot_mse("test_large", metric="distance", ax=left) is figure
+    assert "split test_large, 60 images" in left.get_xlabel()
+    assert "distance" in left.get_xlabel()
+    assert len(left.get_yticklabels()) == 4
+    assert results.plot_mse(metric="median", ax=right) is figure
+    name = results.study.variants[1].name
+    assert results.plot_learning_curves(variant=name, ax=third) is figure
+    assert third.get_ylabel() == "loss (log scale)"
+    assert len(third.lines) > 3
+    figure.canvas.draw()
+    plt.close(figure)
+    with pytest.raises(ValueError, match="name it as `variant`"):
+        results.plot_learning_curves(ax=third)
+    with pytest.raises(ValueError, match="variant 'conv9' is not one of"):
+        results.plot_learning_curves(variant="conv9")

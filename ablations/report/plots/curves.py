@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -40,14 +41,32 @@ LOSSES: dict[str, tuple[str, str, Any]] = {  # label, colour, line style
 }
 
 
-def plot_learning_curves(results: StudyResults) -> Figure:
+def plot_learning_curves(
+    results: StudyResults, *, variant: str | None = None, ax: Axes | None = None
+) -> Figure:
     """Train loss and val MSE by epoch of every cell, on shared log axes.
 
     The median is over all seeds of the variant: a seed that ended early counts as infinitely bad from there on,
     so that a variant's curve never improves by losing seeds. Where half of them are lost there is no median.
+
+    `variant` shows that one alone, and with `ax` draws it into these axes, whose figure is returned. Raises ValueError
+    for a variant that the results do not have, and for `ax` without one.
     """
+    names = list(dict.fromkeys(results.cells["variant"]))
+    if variant is not None and variant not in names:
+        raise ValueError(f"variant {variant!r} is not one of {', '.join(names)}")
+    if ax is None:
+        return _page(results, names if variant is None else [variant])
+    if variant is None:
+        raise ValueError("axes hold the curves of one variant: name it as `variant`")
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # axes that were removed from theirs cannot be drawn into
+    _panel(ax, results, variant, _limits(results.cells, results.curves))
+    return figure
+
+
+def _page(results: StudyResults, names: Sequence[str]) -> Figure:
     curves, cells = results.curves, results.cells
-    names = list(dict.fromkeys(cells["variant"]))
     columns = min(COLUMNS, max(len(names), 1))
     width = 2.35 if columns > 2 else 3.2
     titles = [wrap(f"{name}   {_n_ok(cells, name)}", width, SMALL) for name in names]
@@ -55,7 +74,6 @@ def plot_learning_curves(results: StudyResults) -> Figure:
     title_height = lines * SMALL * 1.3 / 72
     step = title_height + PANEL_HEIGHT + GAP
     rows = -(-len(names) // columns)
-    epochs = int(curves["epoch"].max()) if len(curves) else 1
     limits = _limits(cells, curves)
     with mpl.rc_context(THEME):
         canvas = page(
@@ -71,20 +89,27 @@ def plot_learning_curves(results: StudyResults) -> Figure:
             row, column = divmod(i, columns)
             left, top = column * (width + GAP), row * step + title_height
             axes = canvas.axes(LEFT + left, top, width, PANEL_HEIGHT)
-            log_axis(axes, "y", *limits)
-            axes.yaxis.set_minor_locator(NullLocator())
-            axes.set_xlim(1 - min(0.5, 0.02 * epochs), epochs + max(0.2, 0.02 * epochs))
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-            axes.set_xlabel("epoch")
-            axes.set_ylabel("loss (log scale)")
-            own = curves["variant"] == name
-            _draw(axes, curves[own], cells[cells["variant"] == name], len(curves) > VECTOR_POINTS)
+            _panel(axes, results, name, limits)
             axes.set_title(title, size=SMALL, loc="left", y=1, pad=3, linespacing=1.1)
             axes.tick_params(labelsize=SMALL, labelbottom=i + columns >= len(names))
             axes.tick_params(axis="y", labelleft=column == 0)
             axes.xaxis.label.set_visible(i + columns >= len(names))
             axes.yaxis.label.set_visible(column == 0)
         return canvas.figure
+
+
+def _panel(axes: Axes, results: StudyResults, name: str, limits: tuple[float, float]) -> None:
+    """The curves of one variant."""
+    curves, cells = results.curves, results.cells
+    epochs = int(curves["epoch"].max()) if len(curves) else 1
+    log_axis(axes, "y", *limits)
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(1 - min(0.5, 0.02 * epochs), epochs + max(0.2, 0.02 * epochs))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss (log scale)")
+    own = curves["variant"] == name
+    _draw(axes, curves[own], cells[cells["variant"] == name], len(curves) > VECTOR_POINTS)
 
 
 def median_curve(curves: pd.DataFrame, seeds: int, loss: str) -> pd.Series[float]:

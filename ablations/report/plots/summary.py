@@ -1,4 +1,4 @@
-"""The numbers that the figures of errors draw: each seed's mean error, the mean with its crossed interval, failures."""
+"""The numbers that the figures of errors draw: each seed's error, that of all with its crossed interval, failures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ablations.comparison.metrics import yardstick_errors
+from ablations.comparison.aggregates import AGGREGATES, Aggregate
+from ablations.comparison.metrics import find_metric, yardstick_errors
 from ablations.comparison.scored import CONSTANT, Estimator, estimators
 from ablations.comparison.spelling import number
 from ablations.records.results import FloatArray, SplitResults
-from ablations.statistics import Interval, crossed_mean
-from ablations.statistics.crossed import MINIMUM_SEEDS
+from ablations.statistics import Interval
+
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Summary:
     name: str
     n_ok: int
     n_seeds: int
-    seeds: FloatArray  # (K,) each seed's mean error, NaN where it failed
+    seeds: FloatArray  # (K,) each seed's mean or median, NaN where it failed
     failed_at: float  # the error that stands for a failed cell; NaN without a constant yardstick
     scored_mean: float
     scored: Interval | None  # None below three seeds
@@ -39,21 +41,23 @@ class Summary:
 def summarise(split: SplitResults, metric: str) -> list[Summary]:
     """A summary a variant, in the order of the study. Raises ValueError as `estimators` does."""
     failed_at = np.nan
+    aggregate = AGGREGATES[find_metric(metric).aggregate]
     if CONSTANT in split.yardsticks:
-        failed_at = float(yardstick_errors(split, CONSTANT, metric).mean())
+        failed_at = aggregate.point(yardstick_errors(split, CONSTANT, metric))
     known = estimators(split, metric)
-    return [_summary(known[variant.name], failed_at) for variant in split.variants]
+    return [_summary(known[variant.name], aggregate, failed_at) for variant in split.variants]
 
 
-def _summary(variant: Estimator, failed_at: float) -> Summary:
+def _summary(variant: Estimator, aggregate: Aggregate, failed_at: float) -> Summary:
+    seeds = np.array([aggregate.point(errors) for errors in variant.errors])
     n_ok, n_seeds = int(variant.ok.sum()), len(variant.ok)
     return Summary(
         name=variant.name,
         n_ok=n_ok,
         n_seeds=n_seeds,
-        seeds=np.where(variant.ok, variant.errors.mean(axis=1), np.nan),
+        seeds=np.where(variant.ok, seeds, np.nan),
         failed_at=failed_at,
-        scored_mean=float(variant.errors.mean()),
-        scored=None if n_seeds < MINIMUM_SEEDS else crossed_mean(variant.errors),
-        given=crossed_mean(variant.converged) if MINIMUM_SEEDS <= n_ok < n_seeds else None,
+        scored_mean=aggregate.point(variant.errors),
+        scored=aggregate.interval(variant.errors, CONFIDENCE),
+        given=aggregate.interval(variant.converged, CONFIDENCE) if 0 < n_ok < n_seeds else None,
     )

@@ -8,6 +8,7 @@ import pytest
 
 from ablations.notebook import Results
 from ablations.records import exports
+from ablations.records.folder import PREDICTIONS_FILE
 from ablations.records.loading import load_results, merge_provenance, results_from_store
 from ablations.records.store import Store, database_path
 from ablations.study.outcome import Outcome
@@ -91,7 +92,7 @@ def test_failed_cells_are_rows_of_nan_and_missing_cells_are_not_there(results_di
 
 def test_the_tidy_rows_hold_what_the_arrays_hold(results_dir):
     results = load_results("tiny", results_dir)
-    frame = pd.read_parquet(results_dir / "tiny" / exports.PREDICTIONS_FILE)
+    frame = pd.read_parquet(results_dir / "tiny" / PREDICTIONS_FILE)
     assert len(frame) == 500 * (4 + 3)
     rows = frame[(frame["estimator"] == "none") & (frame["seed"] == 2)].sort_values("image")
     np.testing.assert_array_equal(
