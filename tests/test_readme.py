@@ -53,6 +53,22 @@ def test_the_commands_of_ci_are_the_readmes():
     assert command in ci
 
 
+def test_what_contributors_are_sent_to_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", text)
+    beside = {"kernels/": "linefit/deltamap/kernels/"}
+    beside |= {name: f"linefit/{name}" for name in ("pooling.py", "architectures.py", "heads.py")}
+    assert len(named) > 25
+    assert [name for name in named if not (ROOT / beside.get(name, name)).exists()] == []
+    code = "\n".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("linefit", "ablations", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    words = {word for word in re.findall(r"`(\w+)`", text) if "_" in word or word[0].isupper()}
+    assert {word for word in words if word not in code} == set()
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/provenance.json")), ids=str)
 def test_committed_results_come_from_a_commit_without_local_changes(path):
     provenance = json.loads(path.read_text(encoding="utf-8"))

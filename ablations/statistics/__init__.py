@@ -29,7 +29,7 @@ from ablations.statistics.crossed import (
 from ablations.statistics.factors import Importance, factor_importance
 from ablations.statistics.failures import Convergence, convergence, score_failures
 from ablations.statistics.medians import Median, compare_medians, crossed_median, median_interval
-from ablations.statistics.multiplicity import adjust, dunnett
+from ablations.statistics.multiplicity import adjust
 from ablations.statistics.power import SeedPlan, minimum_detectable_ratio, required_seeds
 
 __all__ = [
@@ -51,7 +51,6 @@ __all__ = [
     "crossed_bootstrap",
     "crossed_mean",
     "crossed_median",
-    "dunnett",
     "factor_importance",
     "image_mean",
     "interquartile_mean",

@@ -10,7 +10,6 @@ from ablations.statistics import (
     adjust,
     compare_to_baseline,
     convergence,
-    dunnett,
     minimum_detectable_ratio,
     required_seeds,
     score_failures,
@@ -89,20 +88,6 @@ def test_benjamini_hochberg_on_the_paper_s_example():
     ]
     assert (adjust(p, "fdr_bh") <= 0.05).sum() == 4
     assert (adjust(p, "holm") <= 0.05).sum() == 3  # as the paper reports of Bonferroni's kin
-
-
-def test_dunnett_on_the_paper_s_example():
-    """Dunnett (1955): blood counts of two drugs against a control; drug A is not, B just not, significant."""
-    samples = {
-        "control": [7.40, 8.50, 7.20, 8.24, 9.84, 8.32],
-        "drug A": [9.76, 8.80, 7.68, 9.36],
-        "drug B": [12.80, 9.68, 12.16, 9.20, 10.55],
-    }
-    p = dunnett(samples, "control", rng=np.random.default_rng(0))
-    assert p["drug A"] == pytest.approx(0.6201, abs=2e-3)
-    assert p["drug B"] == pytest.approx(0.0059, abs=5e-4)
-    with pytest.raises(ValueError, match="control 'placebo' is not one of control, drug A, drug B"):
-        dunnett(samples, "placebo", rng=np.random.default_rng(0))
 
 
 def test_convergence_is_clopper_pearson():
