@@ -13,6 +13,7 @@ from pathlib import Path
 from ablations.execution.plan import Plan, make_plan
 from ablations.execution.progress import ProgressReport
 from ablations.execution.provenance import provenance
+from ablations.execution.trial import try_levels
 from ablations.execution.workers import Progress, available_cores, run_cells
 from ablations.records.folder import STUDY_FILE
 from ablations.records.loading import results_from_store
@@ -22,6 +23,7 @@ from ablations.records.yardsticks import store_yardsticks
 from ablations.report.outputs import Outputs, write_outputs
 from ablations.study.selection import Selection
 from ablations.study.study import Study
+from ablations.study.users import keep_level_files
 from linefit.engines import resolve_device
 
 
@@ -91,6 +93,7 @@ def run_study(
             on_plan(plan)
         # From the first cell on, not from the last: an interrupted study can be listed and compared.
         (results_dir / study.name / STUDY_FILE).write_text(study.text, encoding="utf-8")
+        keep_level_files(study, results_dir / study.name)
         store_yardsticks(study, store)
         _train(plan, store, device, options)
         results = results_from_store(study, store)
@@ -102,13 +105,15 @@ def run_study(
 
 
 def _plan(study: Study, selection: Selection, store: Store | None, device: str) -> Plan:
-    return make_plan(
+    plan = make_plan(
         study,
         selection,
         statuses={} if store is None else store.statuses(),
         timings={} if store is None else store.timings(),
         device=device,
     )
+    try_levels(study.name, plan.todo)
+    return plan
 
 
 def _train(plan: Plan, store: Store, device: str, options: Options) -> None:

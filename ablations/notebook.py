@@ -5,6 +5,7 @@ Nothing below this module imports it: data, comparison and figures do not know t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def run(
     each, `timeout` seconds a cell; `fail_fast` stops at the first cell that fails.
 
     Raises StudyError (all mistakes at once), ValueError for an option that is not legal and StoreError for a database
-    that cannot be used; a cell that fails raises nothing and is a row of the results.
+    that cannot be used; a cell that fails raises nothing and is a row of the results, and a warning tells of it.
     """
     base = study if isinstance(study, Study) else load_study(study)
     found = with_settings(base, settings or {})
@@ -146,6 +147,16 @@ def run(
         options=driver.Options(device, workers, threads, timeout, fail_fast, quiet=True),
         command=f"ablations.run({base.name!r}{f', settings={dict(settings)!r}' if settings else ''})",
     )
+    if finished.failed:
+        cells = finished.results.cells
+        messages = cells.loc[cells["status"] != "ok", "message"].astype(str)
+        last = [message.strip().splitlines()[-1] for message in messages if message.strip()]
+        warnings.warn(
+            f"{finished.failed} of {len(finished.plan.selected)} cells failed"
+            + (f", one with: {last[0]}" if last else "")
+            + "; see status and message in results.cells",
+            stacklevel=2,
+        )
     return Results.of(finished.results)
 
 

@@ -47,7 +47,9 @@ class Case:
         return int(self.architecture.removeprefix("conv"))
 
     def net(self) -> LineNet:
-        return build(self.architecture, self.coordinates, self.pooling, self.width, seed=0)
+        net = build(self.architecture, self.coordinates, self.pooling, self.width, seed=0)
+        assert isinstance(net, LineNet)
+        return net
 
     def __str__(self) -> str:
         return f"{self.architecture} {self.coordinates} {self.pooling} {self.width}"

@@ -210,6 +210,11 @@ def coordinates_module(level: str, height: int, width: int) -> nn.Module:
     made = construct(reference, parameters, {"height": height, "width": width})
     if isinstance(made, nn.Module):
         return made
+    if not isinstance(made, Tensor) or made.shape[1:] != (height, width):
+        found = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+        raise ValueError(
+            f"coordinates {level}: expected channels (C, {height}, {width}) or an nn.Module, got {found}"
+        )
     return nn.Identity() if len(made) == 0 else ConcatCoordinates(made, level)
 
 

@@ -74,7 +74,12 @@ def _definition(reference: str, source: Source, name: str) -> Definition:
 def fingerprint(reference: str) -> str:
     """A hash of all the code of a level, see `linefit.fingerprints`. Raises DefinitionError."""
     definition(reference)
-    return fingerprint_of(*_locate(reference))
+    return fingerprint_of(*_locate(reference))[0]
+
+
+def files(reference: str) -> set[Path]:
+    """The files that hold the code of a level. Raises DefinitionError."""
+    return fingerprint_of(*_locate(reference))[1]
 
 
 def load(reference: str) -> Callable[..., Any]:
@@ -97,6 +102,12 @@ def load(reference: str) -> Callable[..., Any]:
 def construct(reference: str, parameters: dict[str, Value], context: dict[str, Any]) -> Any:
     """Call a level with what it takes of `context` and its parameters."""
     takes = definition(reference).takes
+    unknown = [name for name in takes if name not in context]
+    if unknown:
+        raise DefinitionError(
+            f"{reference}: argument {unknown[0]}: expected one of {', '.join(context)}, or a parameter: keyword-only,"
+            " with a type and a default"
+        )
     return load(reference)(**{name: context[name] for name in takes}, **parameters)
 
 

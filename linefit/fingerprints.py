@@ -95,8 +95,9 @@ def _parsed(path: Path, _modified: int, _size: int) -> Source:
     return Source(path, ast.parse(path.read_text(encoding="utf-8"), str(path)))
 
 
-def fingerprint_of(source: Source, name: str) -> str:
-    """SHA-256, 64 hexadecimal digits, of a definition and of all that it uses of its own package or folder."""
+def fingerprint_of(source: Source, name: str) -> tuple[str, set[Path]]:
+    """SHA-256, 64 hexadecimal digits, of a definition and of all that it uses of its own package or folder; and the
+    files that hold it all."""
     texts: set[str] = set()
     visited: set[tuple[Path, str | None]] = set()
     waiting: list[tuple[Source, str | None]] = [(source, name)]
@@ -119,7 +120,8 @@ def fingerprint_of(source: Source, name: str) -> str:
                     waiting.append((place, used))
                 elif used in local:
                     waiting.append(_target(local[used]))
-    return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()
+    return digest, {path for path, _ in visited}
 
 
 def _target(imported: tuple[Path, str | None]) -> tuple[Source, str | None]:

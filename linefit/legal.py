@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 Value = bool | int | float | str
-LEVEL = re.compile(r"(?P<name>[^()]*)(\((?P<parameters>[^()]*)\))?")
+LEVEL = re.compile(r"(?P<name>.*?)(\((?P<parameters>[^()]*)\))?", re.DOTALL)
 
 
 @dataclass(frozen=True)

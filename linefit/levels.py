@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from linefit.definitions import Definition, definition
 from linefit.legal import Value, level_parts
 
 ARCHITECTURES: dict[str, str] = {
-    "conv1": "linefit.architectures:conv1",
-    "conv2": "linefit.architectures:conv2",
-    "conv3": "linefit.architectures:conv3",
-    "conv4": "linefit.architectures:conv4",
-    "residual": "linefit.architectures:residual",
-    "large_kernel": "linefit.architectures:large_kernel",
-    "strided": "linefit.architectures:strided",
+    "conv1": "linefit.convolutions:conv1",
+    "conv2": "linefit.convolutions:conv2",
+    "conv3": "linefit.convolutions:conv3",
+    "conv4": "linefit.convolutions:conv4",
+    "residual": "linefit.convolutions:residual",
+    "large_kernel": "linefit.convolutions:large_kernel",
+    "strided": "linefit.convolutions:strided",
     "pointnet": "linefit.sets:PointNet",
     "set_transformer": "linefit.sets:SetTransformer",
 }
@@ -68,6 +70,7 @@ REGISTRIES = {
     "pooling": POOLINGS,
     "head": HEADS,
 }
+OPEN = ("architecture", "coordinates", "pooling")  # factors that take levels of the user's
 PLACEMENTS = ("first", "every", "last")  # convolutions that are given the coordinates
 PADDINGS = ("zeros", "circular", "reflect", "none")
 # Of a net that does not use the factor; also what a study that does not name it gets.
@@ -80,6 +83,7 @@ ARGUMENTS = {
     "coordinates": ("coordinates",),
     "pooling": ("pooling",),
     "width": ("width",),
+    "dim": (),
 }
 NEUTRAL: dict[str, str | int] = {**DEFAULTS, "coordinates": "none", "pooling": "none", "width": 1}
 
@@ -89,11 +93,30 @@ FIRST_ONLY = ("gated", "sinusoidal_added")  # made of the image itself
 
 
 def reference_of(factor: str, level: str) -> str:
-    """Where a level, `fourier` or `fourier(bandwidth=4)`, is defined. Raises ValueError for an unknown name."""
+    """Where a level, `fourier` or `fourier(bandwidth=4)`, is defined. Raises ValueError for an unknown name.
+
+    A level of the user's is its own reference, `package.module:name` or `path/to/file.py:name`, or the name of an entry
+    point of an installed package in the group `linefit.<factor>`.
+    """
     name, registry = level_parts(level)[0], REGISTRIES[factor]
-    if name not in registry:
-        raise ValueError(f"{factor} {name!r} is not one of {', '.join(registry)}")
-    return registry[name]
+    if name in registry:
+        return registry[name]
+    if factor in OPEN and ":" in name:
+        return name
+    installed = entry_points(group=f"linefit.{factor}") if factor in OPEN else ()
+    for point in installed:
+        if point.name == name:
+            return point.value
+    raise ValueError(f"{factor} {name!r} is not one of {', '.join(registry)}")
+
+
+def absolute(level: str, folder: Path) -> str:
+    """A level in a file, `nets.py:Net`, with the file's whole path: what can be built wherever a process stands."""
+    name, parenthesis, rest = level.partition("(")
+    path, _, attribute = name.rpartition(":")
+    if not path.endswith(".py"):
+        return level
+    return f"{(folder / path).resolve()}:{attribute}{parenthesis}{rest}"
 
 
 def resolve(factor: str, level: str) -> tuple[str, dict[str, Value]]:
@@ -131,6 +154,11 @@ def problems(levels: Mapping[str, Value]) -> list[str]:
     return [reason for rule in RULES for reason in rule(net)]
 
 
+def _shown(level: str) -> str:
+    """The name of a level, without the folder of its file."""
+    return level_parts(level)[0].rpartition("/")[2]
+
+
 @dataclass(frozen=True)
 class _Net:
     """What the rules ask of a net: its levels by name, and the parameters of two of them."""
@@ -164,7 +192,8 @@ def _pooling(net: _Net) -> list[str]:
     if by_itself and net.pooling != "none":
         who = net.architecture if net.architecture == "set_transformer" else "head least_squares"
         return [f"{who} pools by itself: it goes with pooling none alone"]
-    if not by_itself and net.pooling == "none":
+    users = ":" in net.architecture  # which may give a vector: found out when it is built
+    if not by_itself and not users and net.pooling == "none":
         return [
             f"architecture {net.architecture} with head {net.head} needs a pooling other than none"
         ]

@@ -11,13 +11,12 @@ import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ablations.study.factors import NET_FACTORS
 from ablations.study.outcome import Outcome
 from ablations.study.study import Cell
 from linefit.allocator import tune_allocator
@@ -100,10 +99,9 @@ def _peak_memory_mib() -> float | None:
 def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], object]) -> Outcome:
     tune_allocator()
     _forget_peak_memory()
-    protocol, levels = cell.protocol, cell.variant.levels
+    protocol = cell.protocol
     initial_seed, shuffle_seed = cell_seeds(cell.seed)
-    factors: dict[str, Any] = {name: levels[name] for name in NET_FACTORS}
-    net = build(**factors, seed=initial_seed).to(device=device, dtype=DTYPE)
+    net = build(**cell.variant.net, seed=initial_seed).to(device=device, dtype=DTYPE)
     engine, message = engine_for(net, training_images(1).pixels, protocol.engine, DTYPE, device)
     if engine == "dense":
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -5,12 +5,11 @@ Estimates come from finished cells of the same variant where there are some, els
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ablations.study.factors import NET_FACTORS
 from ablations.study.study import Cell
 from linefit.images import LAB_DIM
 
@@ -42,12 +41,13 @@ def modelled_seconds(cell: Cell) -> float:
     # Plans are made where nobody asks for a time and torch would be imported for nothing.
     import torch
 
-    from linefit.architectures import LineNet
+    from linefit.architectures import build
 
-    levels, protocol = cell.variant.levels, cell.protocol
-    with torch.device("meta"):  # shapes alone, no memory and no random numbers
-        factors: dict[str, Any] = {name: levels[name] for name in NET_FACTORS}
-        net = LineNet(**factors, dim=LAB_DIM)
+    protocol = cell.protocol
+    own = any(":" in str(level) for level in cell.variant.net.values())
+    # Shapes alone, no memory and no random numbers; code of the user's may not know of such a device.
+    with contextlib.nullcontext() if own else torch.device("meta"):
+        net = build(**cell.variant.net, seed=0)
     convolutions = [module for module in net.modules() if isinstance(module, torch.nn.Conv2d)]
     flops = 0.0
     for layer, convolution in enumerate(convolutions):

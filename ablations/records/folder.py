@@ -22,7 +22,8 @@ def find_study(study: str | Path, results_dir: Path) -> Study:
     """A study by the name of its results, as it was when it ran; else a shipped one or a file."""
     kept = results_dir / str(study) / STUDY_FILE
     if kept.is_file():
-        return parse_study(kept.read_text(encoding="utf-8"), name=str(study), source=str(kept))
+        text = kept.read_text(encoding="utf-8")
+        return parse_study(text, name=str(study), source=str(kept), folder=kept.parent)
     return load_study(study)
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 
 from ablations.study.problems import Problem, nearest
-from linefit.definitions import definition
+from linefit.definitions import DefinitionError, definition
 from linefit.legal import Between, Legal, Parameter, Value, level_text, settings
 from linefit.levels import (
     ARCHITECTURES,
@@ -19,6 +20,8 @@ from linefit.levels import (
     PADDINGS,
     PLACEMENTS,
     POOLINGS,
+    absolute,
+    reference_of,
 )
 from linefit.protocol import Protocol
 
@@ -41,7 +44,7 @@ class Plain:
     legal: Legal
     default: Level | None = None  # None: a study has to name it
 
-    def read(self, key: str, value: object) -> Level:
+    def read(self, key: str, value: object, folder: Path = Path()) -> Level:  # noqa: ARG002
         """The level that a study file names, in its one form. Raises LevelError."""
         try:
             return self.legal.read(value)
@@ -58,14 +61,15 @@ class Named:
 
     registry: Mapping[str, str]  # to references
     default: Level | None = None
+    open_as: str | None = None  # the factor, where it takes levels of the user's too
 
-    def read(self, key: str, value: object) -> Level:
-        """The level that a study file names, in its one form. Raises LevelError."""
+    def read(self, key: str, value: object, folder: Path = Path()) -> Level:
+        """The level that a study file in `folder` names, in its one form. Raises LevelError."""
         if not isinstance(value, dict):
-            return self._name(key, value)
-        name = self._name(f"{key}.name", value.get("name"))
+            return self._name(key, value, folder)
+        name = self._name(f"{key}.name", value.get("name"), folder)
         given = {parameter: x for parameter, x in value.items() if parameter != "name"}
-        declared = self.parameters(name)
+        declared = self.parameters(name, folder)
         problems, read = [], {}
         for parameter, x in given.items():
             if parameter not in declared:
@@ -82,24 +86,44 @@ class Named:
             raise LevelError(problems)
         return level_text(name, read, {p: declared[p].default for p in declared})
 
-    def parameters(self, name: str) -> Mapping[str, Parameter]:
-        """The parameters of a level."""
-        return definition(self.registry[name]).parameters
+    def parameters(self, name: str, folder: Path = Path()) -> Mapping[str, Parameter]:
+        """The parameters of a level. Raises ValueError for one that is nowhere."""
+        if name in self.registry or self.open_as is None:
+            return definition(self.registry[name]).parameters
+        return definition(reference_of(self.open_as, absolute(name, folder))).parameters
 
-    def _name(self, key: str, value: object) -> str:
+    def _name(self, key: str, value: object, folder: Path) -> str:
         if isinstance(value, str) and value in self.registry:
             return value
         legal = f"one of {', '.join(self.registry)}"
-        raise LevelError([Problem(key, value, legal, nearest(value, self.registry))])
+        hint = nearest(value, self.registry)
+        if self.open_as is not None and isinstance(value, str):
+            try:
+                if ":" in value:
+                    check_place(value)
+                self.parameters(value, folder)
+                return value
+            except DefinitionError as error:
+                legal, hint = str(error), None
+            except ValueError:
+                legal += ", or a level of your own as file.py:name"
+        raise LevelError([Problem(key, value, legal, hint)])
+
+
+def check_place(reference: str) -> None:
+    """Raises DefinitionError for a file outside of the study's folder: it could not be kept with the results."""
+    path = PurePath(reference.rpartition(":")[0])
+    if path.suffix == ".py" and (path.is_absolute() or ".." in path.parts):
+        raise DefinitionError("a file in the folder of the study, by its path from there")
 
 
 Factor = Plain | Named
 
 # A factor that is added to these has a default: studies and cells that do not name it are what they were.
 NET_FACTORS: dict[str, Factor] = {
-    "architecture": Named(ARCHITECTURES),
-    "coordinates": Named(COORDINATES),
-    "pooling": Named(POOLINGS),
+    "architecture": Named(ARCHITECTURES, open_as="architecture"),
+    "coordinates": Named(COORDINATES, open_as="coordinates"),
+    "pooling": Named(POOLINGS, open_as="pooling"),
     "width": Plain(Legal(int, Between(1, 4096))),
     "placement": Plain(Legal(str, choices=PLACEMENTS), DEFAULTS["placement"]),
     "head": Named(HEADS, DEFAULTS["head"]),

@@ -7,11 +7,14 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ablations.study.factors import FACTORS, REQUIRED, Level, varying
 from ablations.study.problems import Problem
-from ablations.study.study import Variant
+from ablations.study.study import FIRST_LEVELS, Variant
+from linefit.definitions import fingerprint
 from linefit.legal import level_parts, spelled
+from linefit.levels import absolute, reference_of
 from linefit.levels import problems as net_problems
 from linefit.yardsticks import YARDSTICKS
 
@@ -45,7 +48,7 @@ class Grid:
         product = math.prod(map(len, self.axes.values())) if self.axes else 0
         return product + len(self.include)
 
-    def variants(self) -> tuple[list[Variant], list[Problem]]:
+    def variants(self, folder: Path) -> tuple[list[Variant], list[Problem]]:
         """The axes' combinations less what `exclude` matches, then what `include` adds; and what is wrong with them."""
         rest = {name: factor.default for name, factor in FACTORS.items()} | dict(self.shared)
 
@@ -73,8 +76,16 @@ class Grid:
             )
         unnamed = [entry.levels for entry in kept if entry.name is None]
         factors = tuple(varying(unnamed)) or REQUIRED
+        code = _Code(folder)
         variants = [
-            Variant(e.name or variant_name(e.levels, factors), e.levels, e.published) for e in kept
+            Variant(
+                e.name or variant_name(e.levels, factors),
+                e.levels,
+                e.published,
+                str(folder),
+                code.of(e.levels),
+            )
+            for e in kept
         ]
         return variants, problems + list(_twins(variants)) + _conflicts(variants)
 
@@ -88,6 +99,25 @@ class Grid:
         hits = [all(levels[f] in any_of for f, any_of in e.items()) for e in self.exclude]
         used[:] = [a or b for a, b in zip(used, hits, strict=True)]
         return any(hits)
+
+
+class _Code:
+    """Fingerprints of levels, each computed once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.known: dict[tuple[str, Level], str] = {}
+
+    def of(self, levels: Levels) -> dict[str, str]:
+        """Factor -> fingerprint, of the levels whose code the version of the engine does not stand for."""
+        later = [f for f, first in FIRST_LEVELS.items() if levels[f] not in first]
+        return {factor: self._fingerprint(factor, levels[factor]) for factor in later}
+
+    def _fingerprint(self, factor: str, level: Level) -> str:
+        if (factor, level) not in self.known:
+            reference = reference_of(factor, absolute(str(level), self.folder))
+            self.known[factor, level] = fingerprint(reference)
+        return self.known[factor, level]
 
 
 def variant_name(levels: Levels, factors: Sequence[str]) -> str:
@@ -123,7 +153,7 @@ def _nets(variants: Sequence[Variant]) -> Iterator[Problem]:
     """Levels that make no net together, each reason once."""
     found: dict[str, list[str]] = {}
     for variant in variants:
-        for reason in net_problems(variant.levels):
+        for reason in net_problems(variant.net):
             found.setdefault(reason, []).append(variant.name)
     for reason, names in found.items():
         legal = f"levels that go together ([[exclude]] takes others out): {reason}"

@@ -62,7 +62,7 @@ def load_study(study: str | Path) -> Study:
         # Results go by the study's name: this file's would replace those of the shipped study.
         legal = f"another file name: {path.stem} is a study that is shipped"
         raise StudyError(str(path), [Problem("", path.name, legal)])
-    return parse_study(read_text(path), name=path.stem, source=str(path))
+    return parse_study(read_text(path), name=path.stem, source=str(path), folder=path.parent)
 
 
 def read_text(path: Path) -> str:
@@ -74,8 +74,8 @@ def read_text(path: Path) -> str:
         raise StudyError(str(path), [problem]) from error
 
 
-def parse_study(text: str, *, name: str, source: str) -> Study:
-    """A study from the text of its file; `source` is what error messages call it."""
+def parse_study(text: str, *, name: str, source: str, folder: Path = Path()) -> Study:
+    """A study from the text of its file; `source` is what error messages call it, `folder` where it stands."""
     if not NAME.fullmatch(name):
         # Results lie in a folder of this name.
         raise StudyError(source, [Problem("name of the study", name, LEGAL_NAME)])
@@ -86,7 +86,7 @@ def parse_study(text: str, *, name: str, source: str) -> Study:
     except RecursionError:
         problem = Problem("", None, "TOML that is not nested hundreds deep")
         raise StudyError(source, [problem]) from None
-    reader = _Reader()
+    reader = _Reader(folder.resolve())
     study = reader.study(data, name, text)
     if study is None or reader.problems:
         raise StudyError(source, reader.problems)
@@ -96,7 +96,8 @@ def parse_study(text: str, *, name: str, source: str) -> Study:
 class _Reader:
     """Reads a parsed file top down and collects every problem on the way instead of stopping at the first."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.problems: list[Problem] = []
 
     def study(self, data: Mapping[str, Any], name: str, text: str) -> Study | None:
@@ -127,7 +128,7 @@ class _Reader:
             self.problem("grid", None, f"at most {MOST_CELLS:,} cells; it has {size}")
         if self.problems:
             return None
-        variants, problems = grid.variants()
+        variants, problems = grid.variants(self.folder)
         self.problems += problems
         return Study(
             name,
@@ -141,6 +142,7 @@ class _Reader:
             against,
             margin,
             text,
+            self.folder,
         )
 
     def grid(self, data: Mapping[str, Any]) -> Grid:
@@ -229,7 +231,7 @@ class _Reader:
     def levels(self, factor: str, key: str, value: object) -> list[Level]:
         """The level of a factor, or no level where it is not legal."""
         try:
-            return [FACTORS[factor].read(key, value)]
+            return [FACTORS[factor].read(key, value, self.folder)]
         except LevelError as error:
             self.problems += error.problems
             return []

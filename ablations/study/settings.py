@@ -46,4 +46,4 @@ def with_settings(study: Study, settings: Mapping[str, Level]) -> Study:
     lines = [f"{json.dumps(name)} = {json.dumps(value)}" for name, value in settings.items()]
     text = "\n".join([study.text.rstrip("\n"), "", "[set]", *lines, ""])
     name = "-".join([study.name, *(f"{k}={spelled(x)}" for k, x in settings.items())])
-    return parse_study(text, name=name, source=study.name)
+    return parse_study(text, name=name, source=study.name, folder=study.folder)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from ablations.study.factors import FACTORS, PROTOCOL_FACTORS, Level
+from ablations.study.factors import FACTORS, NET_FACTORS, PROTOCOL_FACTORS, Level
 from ablations.study.problems import Problem
 from linefit.images import SPLITS
+from linefit.levels import absolute
 from linefit.protocol import Protocol
 
 ENGINE_VERSION = 1  # raise it when a change of the code changes what a cell's numbers are
@@ -31,6 +33,13 @@ FIRST_FACTORS = (
     "learning_rate",
     "engine",
 )
+# The code of these is what ENGINE_VERSION stands for; that of every other level is in the key as a fingerprint.
+FIRST_LEVELS = {
+    "architecture": ("conv1", "conv2", "conv3", "conv4"),
+    "coordinates": ("none", "cartesian"),
+    "pooling": ("flatten", "max", "average"),
+    "head": ("mlp",),
+}
 FIRST_SPLIT_FIELDS = ("size", "random_offset")
 MOST_SEEDS = 10_000
 LARGEST_SEED = 2**32 - 1
@@ -63,6 +72,18 @@ class Variant:
     name: str
     levels: Mapping[str, Level]  # every factor of FACTORS
     published: float | None = None  # test MSE of the one published report
+    folder: str = field(
+        default="", compare=False
+    )  # where files stand that levels of the user's are defined in
+    # Factor -> hash of its level's code, for levels that came after the first release and those of the user's.
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def net(self) -> dict[str, Any]:
+        """What `linefit.architectures.build` takes."""
+        levels = {name: self.levels[name] for name in NET_FACTORS}
+        folder = Path(self.folder)
+        return {k: absolute(x, folder) if isinstance(x, str) else x for k, x in levels.items()}
 
     @property
     def protocol(self) -> Protocol:
@@ -95,6 +116,11 @@ class Cell:
             "dtype": "float32",
             "evaluation": {name: split_facts(name) for name in sorted(self.splits)},
             "engine_version": ENGINE_VERSION,
+            **(
+                {"fingerprints": dict(self.variant.fingerprints)}
+                if self.variant.fingerprints
+                else {}
+            ),
         }
 
     @cached_property
@@ -121,6 +147,9 @@ class Study:
     against: str
     margin: float
     text: str  # the file as it was read
+    folder: Path = field(
+        default=Path(), compare=False
+    )  # of the file, and of files that levels are defined in
 
     def cells(self, seeds: Iterable[int] | None = None) -> list[Cell]:
         """Cells seed by seed, so that an interrupted run has compared every variant on some seeds."""

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.study.factors import FACTORS, NET_FACTORS, REQUIRED, Named
+from ablations.study.factors import FACTORS, NET_FACTORS, REQUIRED
 from ablations.study.reader import load_study, parse_study, shipped_studies
 from ablations.study.study import StudyError
 from linefit.architectures import build
+from linefit.levels import POOLINGS
 from linefit.protocol import Protocol
 
 GRID = """
@@ -317,7 +318,7 @@ def test_what_breaks_parsers_is_a_mistake_like_any_other(text):
 
 
 def test_a_level_named_like_a_yardstick_makes_no_variant_of_that_name(monkeypatch):
-    monkeypatch.setitem(FACTORS, "pooling", Named({"constant": None, "max": None}))
+    monkeypatch.setitem(POOLINGS, "constant", "linefit.pooling:average")
     study = parse(
         GRID.replace('["conv1", "conv2"]', '"conv1"')
         .replace('["none", "cartesian"]', '"none"')
