@@ -1,9 +1,13 @@
 """Workers train cells, and a cell that fails costs itself alone."""
 
+import errno
+import multiprocessing as mp
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -13,10 +17,14 @@ import torch
 
 from ablations.driver import Options
 from ablations.execution import cells as cells_module
+from ablations.execution import messages as messages_module
+from ablations.execution import workers as workers_module
 from ablations.execution.cells import train_cell
-from ablations.execution.workers import Finished, Progress, run_cells
+from ablations.execution.messages import DisconnectedError, Inbox, send
+from ablations.execution.workers import STARTED, Finished, Progress, run_cells
 from ablations.study.reader import parse_study
-from tests.ablations.tiny import TEXT
+from tests.ablations.execution import sick_workers
+from tests.ablations.tiny import TEXT, write_tiny
 
 CELLS = parse_study(TEXT, name="tiny", source="tiny.toml").cells()
 
@@ -31,6 +39,15 @@ def by_key(events):
 
 def nothing(epoch):
     return None
+
+
+def worker_pid():
+    (pid,) = (
+        child.pid
+        for child in psutil.Process().children()
+        if "spawn_main" in " ".join(child.cmdline())
+    )
+    return pid
 
 
 def test_the_same_cell_has_the_same_bits_here_and_in_any_worker():
@@ -99,7 +116,7 @@ def test_a_cell_over_its_time_is_stopped_and_the_next_one_trained():
     assert finished[cells[1].key].status == "ok"
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, "oom"), (signal.SIGTERM, "error")])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, "oom"), (signal.SIGSEGV, "error")])
 def test_a_worker_that_dies_costs_its_cell_alone(number, status):
     cells = [with_levels(CELLS[0], epochs=100_000), CELLS[1]]
     finished = {}
@@ -109,9 +126,7 @@ def test_a_worker_that_dies_costs_its_cell_alone(number, status):
             finished[event.cell.key] = event.outcome
         elif not killed:
             killed = True
-            for child in psutil.Process().children():
-                if "spawn_main" in " ".join(child.cmdline()):
-                    os.kill(child.pid, number)
+            os.kill(worker_pid(), number)
     assert finished[cells[0].key].status == status
     assert finished[cells[1].key].status == "ok"
 
@@ -123,9 +138,7 @@ def test_the_cell_after_an_error_has_a_process_of_its_own():
         if isinstance(event, Finished):
             finished[event.cell.key] = event.outcome.status
         else:
-            (pids[event.cell.key],) = (
-                c.pid for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())
-            )
+            pids[event.cell.key] = worker_pid()
     assert [finished[cell.key] for cell in cells] == ["ok", "error", "ok"]
     first, failed, last = (pids[cell.key] for cell in cells)
     assert first == failed != last
@@ -135,6 +148,111 @@ def test_options_that_start_no_worker_are_refused():
     for option in ({"workers": 0}, {"threads": 0}, {"timeout": -1.0}):
         with pytest.raises(ValueError, match=next(iter(option))):
             Options(**option)
+
+
+def test_a_worker_that_is_stopped_is_replaced_when_its_time_is_over():
+    cells = [with_levels(CELLS[0], epochs=100_000), CELLS[1]]
+    finished = {}
+    stopped = False
+    for event in run_cells(cells, device="cpu", workers=1, timeout=8.0):
+        if isinstance(event, Finished):
+            finished[event.cell.key] = event.outcome.status
+        elif event.cell is cells[0] and event.epoch > 0 and not stopped:
+            stopped = True
+            os.kill(worker_pid(), signal.SIGSTOP)
+    assert [finished[cell.key] for cell in cells] == ["timeout", "ok"]
+
+
+def test_a_worker_that_hangs_before_its_first_cell_is_stopped(monkeypatch):
+    monkeypatch.setattr(workers_module, "START_SECONDS", 2.0)
+    monkeypatch.setattr(workers_module, "_work", sick_workers.hang)
+    (event,) = run_cells(CELLS[:1], device="cpu", workers=1, timeout=100.0)
+    assert event.outcome.status == "timeout"
+    assert "did not begin within 2 s" in event.outcome.message
+
+
+def test_a_worker_that_hangs_in_the_middle_of_a_message_is_stopped(monkeypatch):
+    monkeypatch.setattr(workers_module, "_work", sick_workers.send_half_a_message)
+    *_, last = run_cells(CELLS[:1], device="cpu", workers=1, timeout=1.0)
+    assert last.outcome.status == "timeout"
+    assert "the limit is 1 s" in last.outcome.message
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_message_costs_its_cell_alone(monkeypatch):
+    monkeypatch.setattr(workers_module, "_work", sick_workers.send_half_a_message_and_die)
+    events = list(run_cells(CELLS[:2], device="cpu", workers=1))
+    finished = [event for event in events if isinstance(event, Finished)]
+    assert [event.cell for event in finished] == CELLS[:2]
+    for event in finished:
+        assert event.outcome.status == "error"
+        assert "ended with exit code 3" in event.outcome.message
+
+
+def test_a_broken_connection_costs_its_cell_alone(monkeypatch):
+    def broken(descriptor, size):
+        raise OSError(errno.EIO, "broken")
+
+    with monkeypatch.context() as patch:
+        events = run_cells(CELLS[:2], device="cpu", workers=1)
+        next(events)
+        patch.setattr(messages_module.os, "read", broken)
+        event = next(events)
+    assert (event.cell, event.outcome.status) == (CELLS[0], "error")
+    assert "closed its connection" in event.outcome.message
+    assert [e.outcome.status for e in events if isinstance(e, Finished)] == ["ok"]
+
+
+def test_the_time_of_a_suspended_job_does_not_pass(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(workers_module.time, "monotonic", lambda: now)
+    clock = workers_module._Clock()
+    now += 0.25
+    assert clock.tick() == 0.25
+    now += 3600  # nothing was running
+    assert clock.tick() <= 2 * workers_module.POLL_SECONDS
+    now += 0.25
+    assert clock.tick() == 0.25
+
+
+def test_a_message_arrives_whole_or_not_yet():
+    ours, theirs = mp.Pipe()
+    inbox = Inbox(ours)
+    sent = [b"x" * 3_000_000, STARTED, {"epoch": 1}]
+    thread = threading.Thread(target=lambda: [send(theirs, message) for message in sent])
+    thread.start()
+    received = []
+    while len(received) < len(sent):
+        message = inbox.next()
+        if message is not None:
+            received.append(message)
+    thread.join()
+    assert received == sent
+    assert inbox.next() is None
+    theirs.close()
+    with pytest.raises(DisconnectedError):
+        inbox.next()
+
+
+def test_no_worker_outlives_its_driver(tmp_path):
+    study = write_tiny(tmp_path, TEXT.replace("epochs = 2", "epochs = 100000"))
+    script = f"""
+import psutil
+from ablations.execution.workers import run_cells
+from ablations.study.reader import load_study
+for event in run_cells(load_study({str(study)!r}).cells(), device="cpu", workers=2):
+    print(*(c.pid for c in psutil.Process().children(recursive=True)), flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as driver:
+        children = []
+        while len(children) < 3:  # two workers and multiprocessing's resource tracker
+            children = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
+        driver.kill()
+        driver.wait()
+    time.sleep(1)
+    # Nobody may have collected them yet.
+    assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_closing_the_stream_ends_the_workers():
