@@ -20,6 +20,7 @@ MOST_LINES = 300
 MAY_IMPORT = {
     "linefit.deltamap.kernels": {"linefit.deltamap.kernels"},
     "linefit.deltamap": {"linefit.deltamap"},
+    "linefit.packs.kernels": {"linefit.packs.kernels"},
     "linefit": {"linefit"},
     "ablations.statistics": {"ablations.statistics"},
     "ablations.study": {"ablations.study", "linefit"},

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from linefit.packs.bags import bag_sums, copy_with_zero_row, ragged_bag_sums, take, with_zero_row
 from linefit.packs.sites import Batch
+from linefit.packs.tables import copy_with_zero_row, take, with_zero_row
 
 
 def at_sites(batch: Batch, depth: int, background: Tensor) -> Tensor:
@@ -26,7 +26,9 @@ def sum_by_site(batch: Batch, depth: int, rows: Tensor) -> Tensor:
     cells, length, channels = rows.shape
     order, first = batch.by_site(depth)
     index = batch.flat(order, length).expand(cells, -1).reshape(-1)
-    sums = ragged_bag_sums(rows.reshape(-1, channels), index, batch.bounds(first, length))
+    sums = batch.kernels.ragged_bag_sums(
+        rows.reshape(-1, channels), index, batch.bounds(first, length)
+    )
     return sums.view(cells, -1, channels)[:, : batch.area]
 
 
@@ -35,7 +37,7 @@ def sum_by_image(batch: Batch, depth: int, rows: Tensor) -> Tensor:
     cells, length, channels = rows.shape
     index = torch.arange(cells * length, device=rows.device)
     bounds = batch.bounds(batch.rows(depth).start, length)
-    sums = ragged_bag_sums(rows.reshape(-1, channels), index, bounds)
+    sums = batch.kernels.ragged_bag_sums(rows.reshape(-1, channels), index, bounds)
     return sums.view(cells, -1, channels)[:, : batch.size]
 
 
@@ -77,7 +79,7 @@ def convolution(
     source = deltas(batch, layer, values)
     cells, length, _ = source.shape
     out, _, height, width = weight.shape[1:]
-    output = convolve_deltas(batch, layer, source, weight, bias)
+    output = _add_taps(batch, layer, source, weight, bias)
     output[:, batch.area :] += at_sites(batch, layer + 1, output[:, : batch.area])
 
     def pullback(
@@ -98,15 +100,13 @@ def convolution(
     return output, pullback
 
 
-def convolve_deltas(
-    batch: Batch, layer: int, source: Tensor, weight: Tensor, bias: Tensor
-) -> Tensor:
+def _add_taps(batch: Batch, layer: int, source: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The convolution of deltas: its background, and what the rows add to it."""
     cells, length, _ = source.shape
     table = tap_products(source, weight)
     taps = weight.shape[3] * weight.shape[4]
     index = batch.flat(batch.sources(layer), length * taps).expand(cells, -1, -1)
-    output = bag_sums(table, index.reshape(-1, taps)).view(cells, -1, weight.shape[1])
+    output = batch.kernels.bag_sums(table, index.reshape(-1, taps)).view(cells, -1, weight.shape[1])
     output[:, : batch.area] += bias[:, None]
     return output
 

@@ -8,32 +8,23 @@ waits for it, and whoever trains takes more of them and repeats what was done.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from linefit.packs.bags import bag_sums, copy_with_zero_row, ragged_bag_sums, segment_extremes
-from linefit.packs.layers import at_sites, convolve_deltas, deltas
+from linefit.packs.kernels.interface import Maps, Maxima
+from linefit.packs.layers import deltas, tap_products
 from linefit.packs.sites import Batch
+from linefit.packs.tables import copy_with_zero_row
 
 Pullback = Callable[..., tuple[Tensor | None, Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class Found:
-    """The maxima of a batch, each `(P, B, C)`, and which cells had too few candidates `(P,)`."""
-
-    value: Tensor
-    site: Tensor
-    exhausted: Tensor
 
 
 def maximum(
     batch: Batch, layer: int, values: Tensor, weight: Tensor, bias: Tensor, candidates: int
 ) -> tuple[Tensor, Tensor, Pullback]:
     """Convolution `layer` and its global maximum `(P, B, C)`, and the cells that needed more candidates `(P,)`."""
-    found = search(batch, layer, deltas(batch, layer, values), weight, bias, candidates)
+    found = search(batch, layer, values, weight, bias, candidates)
 
     def pullback(
         gradient: Tensor, *, to_values: bool = True
@@ -49,39 +40,21 @@ def maximum(
 
 
 def search(
-    batch: Batch, layer: int, source: Tensor, weight: Tensor, bias: Tensor, candidates: int
-) -> Found:
-    """The maxima of the convolution of deltas, in plain torch."""
-    depth, channels = layer + 1, weight.shape[1]
-    output = convolve_deltas(batch, layer, source, weight, bias)
-    cells, background = len(output), output[:, : batch.area]
-    rows = output[:, batch.area :] + at_sites(batch, depth, background)
-    start = batch.rows(depth).start
-    bounds = batch.bounds(start, rows.shape[1])
-    best, place = segment_extremes(rows.view(-1, channels), bounds)
-    best = best.view(cells, -1, channels)[:, : batch.size]
-    row = place.view(cells, -1, channels)[:, : batch.size] + start[:, :-1, None]
-    no_rows = (start[:, 1:] == start[:, :-1])[..., None]
-    site = (
-        batch.rows(depth)
-        .site.expand(cells, -1)
-        .gather(1, row.clamp_max(rows.shape[1] - 1).flatten(1))
-    )
-    site = site.view(row.shape)
-
-    top, top_site = background.topk(min(candidates, batch.area), dim=1)  # (P, k, C)
-    asked = top_site[:, None].expand(-1, batch.size, -1, -1)
-    free = ~batch.is_active(depth, asked)
-    any_free, first = free.any(2), free.to(torch.uint8).argmax(2)
-    shown = top.gather(1, first)
-    # Rows win ties, and a NaN wins against all, as in a dense pool.
-    from_background = any_free & (no_rows | (shown > best) | shown.isnan())
-    value = torch.where(from_background, shown, best)
-    site = torch.where(from_background, top_site.gather(1, first), site)
-    unsure = ~any_free & (no_rows | (top[:, -1:] > best))
-    all_asked = candidates >= min(batch.area, batch.images.most(depth) + 1)
-    exhausted = unsure.flatten(1).any(1) & (not all_asked)
-    return Found(value, site, exhausted)
+    batch: Batch, layer: int, values: Tensor, weight: Tensor, bias: Tensor, candidates: int
+) -> Maxima:
+    """The maxima of convolution `layer`, whose rows nobody keeps."""
+    depth, taps = layer + 1, weight.shape[3] * weight.shape[4]
+    source = deltas(batch, layer, values)
+    products = tap_products(source, weight)
+    index = batch.flat(batch.sources(layer), source.shape[1] * taps).expand(len(values), -1, -1)
+    below, above = index[:, : batch.area], index[:, batch.area :]
+    background = batch.kernels.bag_sums(products, below.reshape(-1, taps))
+    background = background.view(len(values), batch.area, -1) + bias[:, None]
+    rows = batch.rows(depth)
+    position = batch.images.active(depth).position
+    maps = Maps(background, products, above, rows.site, rows.start, position, batch.indices)
+    enough = candidates >= min(batch.area, batch.images.most(depth) + 1)
+    return batch.kernels.maxima(maps, candidates, enough=enough)
 
 
 def _patch_sums(
@@ -94,7 +67,9 @@ def _patch_sums(
     index = batch.flat(patches, values.shape[1]).permute(0, 2, 3, 1)  # (P, C, taps, B)
     weights = gradient.transpose(1, 2)[:, :, None].expand(index.shape)
     table, _ = copy_with_zero_row(values)
-    sums = bag_sums(table, index.reshape(-1, batch.size), weights.reshape(-1, batch.size))
+    sums = batch.kernels.bag_sums(
+        table, index.reshape(-1, batch.size), weights.reshape(-1, batch.size)
+    )
     sums = sums.view(*index.shape[:2], *weight.shape[3:], -1)
     return sums.permute(0, 1, 4, 2, 3).contiguous()
 
@@ -118,4 +93,6 @@ def _scatter_patches(
     row = row.expand(-1, images, -1, -1).reshape(-1)
     weights = torch.where(inside, gradient[..., None], 0).view(-1)
     bounds = torch.searchsorted(read, edges)
-    return ragged_bag_sums(by_tap, row[order], bounds, weights[order]).view(values.shape)
+    return batch.kernels.ragged_bag_sums(by_tap, row[order], bounds, weights[order]).view(
+        values.shape
+    )

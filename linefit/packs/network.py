@@ -42,7 +42,7 @@ def forward(
 
     `background` `(P, A, C)` holds the constant channels; `candidates` is for `maximum`.
     """
-    depth = len(shape.kernels)
+    depth = len(shape.convolutions)
     pairs = list(zip(parameters[::2], parameters[1::2], strict=True))
     exhausted = torch.zeros(len(background), dtype=torch.bool, device=background.device)
     tape = _Tape()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from linefit.packs.graphs import Capture, Step, capture_for, put_back
+from linefit.packs.kernels.choice import KernelSet, kernels
 from linefit.packs.network import forward
 from linefit.packs.recognition import background_of
 from linefit.packs.shape import Shape, stack, unstack
@@ -43,6 +44,7 @@ class Pack:
         learning_rates: one a cell.
         training: the examples of every epoch, in the dtype and on the device of the pack.
         batch_size: the last batch of an epoch is the remainder.
+        kernel_set: see `linefit.packs.kernels`.
         capture: how a step is recorded; default: a CUDA graph on CUDA, else not at all.
     """
 
@@ -53,6 +55,7 @@ class Pack:
         learning_rates: Sequence[float],
         training: PackExamples,
         batch_size: int,
+        kernel_set: KernelSet = "plain",
         capture: Capture | None = None,
     ) -> None:
         targets = training.targets
@@ -64,6 +67,7 @@ class Pack:
         # Of the epoch so far: loss summed over images, and whether a maximum lacked candidates.
         self.loss = torch.zeros(len(nets), dtype=torch.float64, device=targets.device)
         self.exhausted = torch.zeros(len(nets), dtype=torch.bool, device=targets.device)
+        self._kernels = kernels(kernel_set)
         self._capture = capture or capture_for(targets.device)
         self._feeds: dict[int, _Feed] = {}
 
@@ -109,7 +113,7 @@ class Pack:
     def _step(self, feed: _Feed) -> None:
         """One step on the feed's next batch."""
         indices = feed.next()
-        batch = Batch(self.training.images, indices, len(self), feed.capacity)
+        batch = self._batch(self.training.images, indices, feed.capacity)
         found = forward(self.shape, self.parameters, self.background, batch, self.candidates)
         error = found.values - self.training.targets[indices]
         gradients = found.gradients(error * (2 / error[0].numel()))
@@ -117,6 +121,9 @@ class Pack:
         self.exhausted |= found.exhausted
         _set_gradients(self.optimiser, self.parameters, gradients)
         self.optimiser.step()
+
+    def _batch(self, images: PackImages, indices: Tensor, capacity: Capacity) -> Batch:
+        return Batch(images, indices, len(self), capacity, self._kernels)
 
     def more_candidates(self) -> None:
         """From now on twice as many of them; recorded steps are recorded anew."""
@@ -130,7 +137,7 @@ class Pack:
             sum(
                 images.counts(layer).max() * kernel.size[0] * kernel.size[1] * out
                 for layer, (kernel, out) in enumerate(
-                    zip(self.shape.kernels, self.shape.channels[1:], strict=True)
+                    zip(self.shape.convolutions, self.shape.channels[1:], strict=True)
                 )
             )
             * self.background.element_size()
@@ -142,7 +149,7 @@ class Pack:
         exhausted = torch.zeros_like(self.exhausted)
         values = []
         for indices in torch.split(torch.from_numpy(order).to(images.device), size, 1):
-            batch = Batch(images, indices, len(self), capacity)
+            batch = self._batch(images, indices, capacity)
             found = forward(self.shape, self.parameters, self.background, batch, self.candidates)
             values.append(found.values)
             exhausted |= found.exhausted

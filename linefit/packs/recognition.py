@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from linefit.coordinates import ConcatCoordinates
 from linefit.deltamap.sites import Kernel
+from linefit.packs.kernels.choice import kernels
 from linefit.packs.network import forward
 from linefit.packs.shape import Shape, stack
 from linefit.packs.sites import Batch, PackImages
@@ -38,7 +39,7 @@ def recognise(net: nn.Module, dim: int) -> Shape:
     parts = dict(net.named_children())
     if list(parts) != ["coordinates", "convolutions", "pooling", "head"]:
         raise UnpackableError(f"the net's parts are {', '.join(parts)}")
-    kernels, channels = _convolutions(parts["convolutions"])
+    convolutions, channels = _convolutions(parts["convolutions"])
     if channels[0] != 1 + len(coordinate_channels(net, dim)):
         raise UnpackableError(f"the first convolution reads {channels[0]} channels")
     pooling = _pooling(parts["pooling"])
@@ -50,7 +51,9 @@ def recognise(net: nn.Module, dim: int) -> Shape:
             and first.bias is not None
             and last.bias is not None
         ):
-            shape = Shape(dim, kernels, channels, pooling, first.out_features, last.out_features)
+            shape = Shape(
+                dim, convolutions, channels, pooling, first.out_features, last.out_features
+            )
         case _:
             raise UnpackableError(f"the head is {parts['head']}")
     if [p.numel() for p in net.parameters()] != [torch.Size(s).numel() for s in shape.parameters]:
@@ -65,9 +68,9 @@ def _agrees(net: nn.Module, shape: Shape) -> bool:
     net = copy.deepcopy(net).to("cpu", torch.float64)
     device = torch.device("cpu")
     pixels = np.random.default_rng(0).random((2, shape.dim, shape.dim)) < 0.01
-    images, orders = PackImages(pixels, shape.kernels, device), np.arange(2)[None]
+    images, orders = PackImages(pixels, shape.convolutions, device), np.arange(2)[None]
     capacity = images.capacity(orders, 2, per_site=shape.pooling == "flatten")
-    batch = Batch(images, torch.from_numpy(orders), 1, capacity)
+    batch = Batch(images, torch.from_numpy(orders), 1, capacity, kernels("plain"))
     background = background_of([net], shape, torch.float64, device)
     with torch.no_grad():
         expected = net(torch.from_numpy(pixels)[:, None].double())
@@ -98,7 +101,7 @@ def _convolutions(stack: nn.Module) -> tuple[tuple[Kernel, ...], tuple[int, ...]
     modules = list(stack.children())
     if type(stack) is not nn.Sequential or not modules or len(modules) % 2:
         raise UnpackableError(f"the convolutions are {stack}")
-    kernels: list[Kernel] = []
+    geometry: list[Kernel] = []
     channels: list[int] = []
     for convolution, activation in zip(modules[::2], modules[1::2], strict=True):
         if type(convolution) is not nn.Conv2d or type(activation) is not nn.ReLU:
@@ -118,9 +121,9 @@ def _convolutions(stack: nn.Module) -> tuple[tuple[Kernel, ...], tuple[int, ...]
         channels = channels or [convolution.in_channels]
         if convolution.in_channels != channels[-1]:
             raise UnpackableError(f"{convolution} does not read what stands before it")
-        kernels.append(Kernel((height, width), (down, right)))
+        geometry.append(Kernel((height, width), (down, right)))
         channels.append(convolution.out_channels)
-    return tuple(kernels), tuple(channels)
+    return tuple(geometry), tuple(channels)
 
 
 def _pooling(module: nn.Module) -> str:

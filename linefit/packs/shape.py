@@ -16,7 +16,7 @@ class Shape:
     """What the cells of a pack have in common."""
 
     dim: int  # side length of the images
-    kernels: tuple[Kernel, ...]
+    convolutions: tuple[Kernel, ...]
     channels: tuple[int, ...]  # of the input, then of each convolution
     pooling: str  # "max", "average" or "flatten"
     hidden: int  # units between the two linear layers
@@ -30,7 +30,7 @@ class Shape:
         """
         shapes: list[tuple[int, ...]] = []
         for kernel, inner, outer in zip(
-            self.kernels, self.channels[:-1], self.channels[1:], strict=True
+            self.convolutions, self.channels[:-1], self.channels[1:], strict=True
         ):
             shapes += [(outer, inner, *kernel.size), (outer,)]
         channels = self.channels[-1]

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linefit.deltamap.sites import LIT, Footprint, Kernel, SiteTables
+from linefit.packs.kernels.interface import Kernels
 
 
-def footprints(kernels: Sequence[Kernel]) -> tuple[Footprint, ...]:
+def footprints(convolutions: Sequence[Kernel]) -> tuple[Footprint, ...]:
     """What a lit pixel may change after 0, 1, ... of the convolutions."""
     chain = [LIT]
-    for kernel in kernels:
+    for kernel in convolutions:
         chain.append(kernel.dilate(chain[-1]))
     return tuple(chain)
 
@@ -57,10 +58,10 @@ class PackImages:
     """Binary images `(N, H, W)` and the active sites of each depth, resident on a device."""
 
     def __init__(
-        self, pixels: NDArray[np.bool_], kernels: Sequence[Kernel], device: torch.device
+        self, pixels: NDArray[np.bool_], convolutions: Sequence[Kernel], device: torch.device
     ) -> None:
-        self.kernels = tuple(kernels)
-        self.footprints = footprints(kernels)
+        self.convolutions = tuple(convolutions)
+        self.footprints = footprints(convolutions)
         self.device = device
         self.tables = SiteTables(pixels, device, padded=True)
         self.area = self.tables.height * self.tables.width
@@ -74,7 +75,7 @@ class PackImages:
     @property
     def depth(self) -> int:
         """Number of convolutions."""
-        return len(self.kernels)
+        return len(self.convolutions)
 
     def active(self, depth: int) -> _Active:
         if depth not in self._active:
@@ -98,7 +99,7 @@ class PackImages:
         """`(A + 1, taps)` int64: the sites at plus or minus a convolution's offsets, `A` for outside the map."""
         if (layer, sign) not in self._neighbours:
             height, width = self.tables.height, self.tables.width
-            offsets = sign * np.array(self.kernels[layer].offsets)
+            offsets = sign * np.array(self.convolutions[layer].offsets)
             y = np.arange(height)[:, None, None] + offsets[:, 0]
             x = np.arange(width)[None, :, None] + offsets[:, 1]
             inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
@@ -150,8 +151,11 @@ class Batch:
     that has the values of all cells behind each other and a last row of zeros.
     """
 
-    def __init__(self, images: PackImages, indices: Tensor, cells: int, capacity: Capacity) -> None:
+    def __init__(
+        self, images: PackImages, indices: Tensor, cells: int, capacity: Capacity, kernels: Kernels
+    ) -> None:
         self.images, self.indices, self.cells, self.capacity = images, indices, cells, capacity
+        self.kernels = kernels
         self.area, self.size = images.area, indices.shape[1]
         nobody = torch.full_like(indices[:, :1], len(images))
         self._image_of_slot = torch.cat([indices, nobody], 1)  # (T, B + 1)
@@ -227,13 +231,6 @@ class Batch:
         row = self.find(layer, image, around)
         value = torch.where(row >= 0, row + self.area, around)
         return torch.where(around < self.area, value, -1)
-
-    def is_active(self, depth: int, site: Tensor) -> Tensor:
-        """Whether sites `(T, B, ...)` are active in the batch's images."""
-        flat = site.reshape(len(site), self.size, -1)
-        image = self._lift(self.indices, flat)[..., None]
-        position = self.images.active(depth).position.view(-1)[image * (self.area + 1) + flat]
-        return (position >= 0).view(site.shape)
 
     def inactive(self, depth: int, dtype: torch.dtype) -> Tensor:
         """`(T, B, A)`: 1 where an image shows the background, else 0."""

@@ -15,10 +15,11 @@ from linefit.examples import Examples
 from linefit.images import LineImages, lab_images
 from linefit.packs import Pack, PackExamples, PackImages, recognise
 from linefit.packs.graphs import Capture
+from linefit.packs.kernels.choice import KernelSet
 from linefit.protocol import Protocol
 from linefit.training import EagerSteps, Training, train
 
-DIM = 16
+DIM = 12
 BATCH = 16
 CPU = torch.device("cpu")
 Levels = tuple[str, str, str]  # architecture, coordinates, pooling
@@ -42,7 +43,7 @@ def data(size: int, offset: int = 0) -> LineImages:
 def pack_examples(images: LineImages, net: nn.Module, dtype: torch.dtype) -> PackExamples:
     shape = recognise(net, DIM)
     targets = torch.from_numpy(images.params).to(dtype)
-    return PackExamples(PackImages(images.pixels, shape.kernels, CPU), targets)
+    return PackExamples(PackImages(images.pixels, shape.convolutions, CPU), targets)
 
 
 def pack_of(
@@ -51,10 +52,11 @@ def pack_of(
     dtype: torch.dtype,
     learning_rates: Sequence[float] | None = None,
     capture: Capture | None = None,
+    kernel_set: KernelSet = "plain",
 ) -> Pack:
     rates = learning_rates or [1e-2] * len(nets)
     examples = pack_examples(images, nets[0], dtype)
-    return Pack(nets, recognise(nets[0], DIM), rates, examples, BATCH, capture)
+    return Pack(nets, recognise(nets[0], DIM), rates, examples, BATCH, kernel_set, capture)
 
 
 def single_cell(

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from linefit.architectures import LineNet
 from linefit.deltamap import DeltaImages
+from linefit.packs.kernels.choice import KernelSet, kernels
 from linefit.packs.network import forward
 from linefit.packs.recognition import background_of, recognise
 from linefit.packs.reference import stacked_gradients
@@ -25,17 +26,21 @@ from linefit.packs.sites import Batch, PackImages
 from tests.linefit.packs.cells import CPU, DIM, NETS, Levels, data, nets_of, orders
 
 F64 = torch.float64
+PLAIN = kernels("plain")
 
 
 def assert_agrees(
-    nets: list[nn.Module], pixels: NDArray[np.bool_], order: NDArray[np.int64]
+    nets: list[nn.Module],
+    pixels: NDArray[np.bool_],
+    order: NDArray[np.int64],
+    kernel_set: KernelSet = "plain",
 ) -> None:
     """Outputs and gradients of a pack against each net alone on dense images."""
     dim, cells, size = pixels.shape[1], len(nets), order.shape[1]
     shape = recognise(nets[0], dim)
-    images = PackImages(pixels, shape.kernels, CPU)
+    images = PackImages(pixels, shape.convolutions, CPU)
     capacity = images.capacity(order, size, per_site=True).with_room()
-    batch = Batch(images, torch.from_numpy(order), cells, capacity)
+    batch = Batch(images, torch.from_numpy(order), cells, capacity, kernels(kernel_set))
     background = background_of(nets, shape, F64, CPU)
     found = forward(shape, stack(nets, shape), background, batch, candidates=dim * dim)
     weights = torch.linspace(-1, 2, found.values.numel(), dtype=F64).view(found.values.shape)
@@ -110,9 +115,11 @@ def test_vmap_over_nets_agrees(levels: Levels, delta: bool) -> None:
     images = DeltaImages(split.pixels, F64, padded=True).batch(range(24)) if delta else dense
     gradients, losses = stacked_gradients(nets, images, targets)
     shape = recognise(nets[0], DIM)
-    tables = PackImages(split.pixels, shape.kernels, CPU)
+    tables = PackImages(split.pixels, shape.convolutions, CPU)
     order = np.arange(24)[None]
-    batch = Batch(tables, torch.from_numpy(order), 3, tables.capacity(order, 24, per_site=True))
+    batch = Batch(
+        tables, torch.from_numpy(order), 3, tables.capacity(order, 24, per_site=True), PLAIN
+    )
     background = background_of(nets, shape, F64, CPU)
     found = forward(shape, stack(nets, shape), background, batch, DIM * DIM)
     error = found.values - targets
@@ -126,7 +133,9 @@ def test_vmap_over_nets_agrees(levels: Levels, delta: bool) -> None:
             )
 
 
-def maximum_of_ramp(candidates: int) -> tuple[Tensor, Tensor, Tensor]:
+def maximum_of_ramp(
+    candidates: int, kernel_set: KernelSet = "plain"
+) -> tuple[Tensor, Tensor, Tensor]:
     """Maxima where pixels hide the 28 best sites of the background; the flag; the dense truth."""
     ramp = torch.arange(49.0, dtype=F64).view(7, 7) / 49
     ramp[2] = -1  # active too, so that the best site is one that no row holds
@@ -139,9 +148,15 @@ def maximum_of_ramp(candidates: int) -> tuple[Tensor, Tensor, Tensor]:
     pixels = np.zeros((2, 7, 7), dtype=bool)
     pixels[0, 3:] = True
     shape = recognise(net, 7)
-    images = PackImages(pixels, shape.kernels, CPU)
+    images = PackImages(pixels, shape.convolutions, CPU)
     order = np.arange(2)[None]
-    batch = Batch(images, torch.from_numpy(order), 1, images.capacity(order, 2, per_site=False))
+    batch = Batch(
+        images,
+        torch.from_numpy(order),
+        1,
+        images.capacity(order, 2, per_site=False),
+        kernels(kernel_set),
+    )
     found = forward(
         shape, stack([net], shape), background_of([net], shape, F64, CPU), batch, candidates
     )
@@ -164,8 +179,10 @@ def test_nan_wins_the_maximum() -> None:
         nets[0].convolutions[0].weight[0, 0, 1, 1] = torch.nan
     shape = recognise(nets[1], DIM)
     pixels, order = data(8).pixels, np.arange(8)[None]
-    images = PackImages(pixels, shape.kernels, CPU)
-    batch = Batch(images, torch.from_numpy(order), 2, images.capacity(order, 8, per_site=False))
+    images = PackImages(pixels, shape.convolutions, CPU)
+    batch = Batch(
+        images, torch.from_numpy(order), 2, images.capacity(order, 8, per_site=False), PLAIN
+    )
     found = forward(shape, stack(nets, shape), background_of(nets, shape, F64, CPU), batch, 16)
     dense = torch.from_numpy(pixels)[:, None].double()
     assert found.values[0].isnan().all()

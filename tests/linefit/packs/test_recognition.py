@@ -23,7 +23,7 @@ def test_shape_of_a_net(levels: Levels) -> None:
     architecture, coordinates, pooling = levels
     shape = recognise(build(*levels, 4, dim=DIM, seed=0), DIM)
     assert shape.pooling == pooling
-    assert len(shape.kernels) == int(architecture[-1])
+    assert len(shape.convolutions) == int(architecture[-1])
     assert shape.channels[0] == (3 if coordinates == "cartesian" else 1)
     assert shape == recognise(build(*levels, 4, dim=DIM, seed=1), DIM)
     assert shape != recognise(build(*levels, 5, dim=DIM, seed=0), DIM)

@@ -116,7 +116,7 @@ def test_an_epoch_runs_on_tensors_without_values(levels: Levels) -> None:
     split, nets = data(SIZE + 3), nets_of(levels, range(2), torch.float32)
     shape = recognise(nets[0], DIM)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        images = PackImages(split.pixels, shape.kernels, CPU)
+        images = PackImages(split.pixels, shape.convolutions, CPU)
         training = PackExamples(images, torch.empty(len(split), 2))
         pack = Pack(nets, shape, [1e-3, 1e-2], training, BATCH)
         pack.epoch(np.arange(len(split))[None])
