@@ -71,8 +71,19 @@ REGISTRIES = {
     "head": HEADS,
 }
 OPEN = ("architecture", "coordinates", "pooling")  # factors that take levels of the user's
-PLACEMENTS = ("first", "every", "last")  # convolutions that are given the coordinates
-PADDINGS = ("zeros", "circular", "reflect", "none")
+# Convolutions that are given the coordinates.
+PLACEMENTS = {
+    "first": "Coordinates are given to the first convolution: the lab's.",
+    "every": "Coordinates are given to every convolution.",
+    "last": "Coordinates are given to the last convolution alone.",
+}
+# What stands beyond the border. Sources: Islam et al. 2020, Kayhan & van Gemert 2020, on what position it leaks.
+PADDINGS = {
+    "zeros": "Zeros beyond the border: the lab's. They tell where the border is.",
+    "circular": "The opposite border beyond each: no place is told from another.",
+    "reflect": "The map mirrored about its outermost sites.",
+    "none": "Nothing: each convolution leaves a smaller map.",
+}
 # Of a net that does not use the factor; also what a study that does not name it gets.
 DEFAULTS: dict[str, str] = {"placement": "first", "head": "mlp", "padding": "zeros"}
 

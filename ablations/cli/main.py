@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from ablations.cli.compare import compare
+from ablations.cli.levels import levels
 from ablations.cli.run import run
 from ablations.cli.studies import env, export, list_studies, report
 
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command(name="list")(list_studies)
+app.command()(levels)
 app.command()(compare)
 app.command()(report)
 app.command()(export)

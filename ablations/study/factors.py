@@ -125,9 +125,9 @@ NET_FACTORS: dict[str, Factor] = {
     "coordinates": Named(COORDINATES, open_as="coordinates"),
     "pooling": Named(POOLINGS, open_as="pooling"),
     "width": Plain(Legal(int, Between(1, 4096))),
-    "placement": Plain(Legal(str, choices=PLACEMENTS), DEFAULTS["placement"]),
+    "placement": Plain(Legal(str, choices=tuple(PLACEMENTS)), DEFAULTS["placement"]),
     "head": Named(HEADS, DEFAULTS["head"]),
-    "padding": Plain(Legal(str, choices=PADDINGS), DEFAULTS["padding"]),
+    "padding": Plain(Legal(str, choices=tuple(PADDINGS)), DEFAULTS["padding"]),
 }
 PROTOCOL_FACTORS: dict[str, Factor] = {
     name: Plain(setting.legal, setting.default) for name, setting in settings(Protocol).items()

@@ -18,9 +18,9 @@ FACTORS = {
     "architecture": tuple(ARCHITECTURES),
     "coordinates": tuple(COORDINATES),
     "pooling": tuple(POOLINGS),
-    "placement": PLACEMENTS,
+    "placement": tuple(PLACEMENTS),
     "head": (*(head for head in HEADS), "least_squares(residual=true)"),
-    "padding": PADDINGS,
+    "padding": tuple(PADDINGS),
 }
 ATTEMPTS = 100  # random completions of a pair before it counts as impossible
 
