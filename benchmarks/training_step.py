@@ -24,7 +24,7 @@ from benchmarks.machine import MachineRates, provenance, timed
 from linefit.allocator import default_allocator, tune_allocator
 from linefit.architectures import HIDDEN, LineNet, build
 from linefit.deltamap import DeltaImages, FusedAdam
-from linefit.deltamap.sites import LIT, Kernel
+from linefit.deltamap.footprints import LIT, Footprint, Kernel
 from linefit.images import LineImages, lab_split
 
 BATCH = 128
@@ -115,7 +115,8 @@ def delta_flop(case: Case, images: DeltaImages) -> float:
     """The same for delta maps: rows that a convolution reads, the background, and arg-max patches."""
     area = images.tables.height * images.tables.width
     channels = 1 + 2 * (case.coordinates != "none")
-    footprint, flop = LIT, 0.0
+    footprint: Footprint = LIT
+    flop = 0.0
     for layer in range(case.depth):
         rows = BATCH * len(images.tables.active(footprint).site) / len(images)
         forward = 2 * (rows + area) * TAPS * channels * case.width

@@ -89,3 +89,22 @@ def image_source(
     if engine == "delta":
         return DeltaImages(pixels, dtype=dtype, device=device)
     return DenseImages(pixels, dtype, device)
+
+
+class StreamedImages:
+    """Images for a single use: each batch's tensors and index tables are made when it is asked for, and forgotten."""
+
+    def __init__(
+        self,
+        pixels: npt.NDArray[np.bool_],
+        engine: ResolvedEngine,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.pixels, self.engine, self.dtype, self.device = pixels, engine, dtype, device
+
+    def batch(self, indices: Tensor) -> Tensor | DeltaMap:
+        source = image_source(
+            self.pixels[indices.cpu().numpy()], self.engine, self.dtype, self.device
+        )
+        return source.batch(torch.arange(len(indices), device=self.device))

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from linefit.deltamap.convolution import site_table
+from linefit.deltamap.convolution import Values, site_table
 from linefit.deltamap.deltamap import DeltaMap
 from linefit.deltamap.errors import unsupported
+from linefit.deltamap.footprints import united
 from linefit.deltamap.sites import Sites
 
 
@@ -116,10 +117,9 @@ def _constant(like: DeltaMap, tensor: Tensor, operation: str) -> Tensor:
 
 def _constant_at(constant: Tensor, sites: Sites) -> tuple[Tensor, Tensor]:
     """A constant `(C, H, W)` or broadcasting to it, as background and as rows."""
-    tables = sites.batch.tables
     if constant.shape[1:] == (1, 1):
         return constant, constant.view(1, -1)
-    full = constant.expand(-1, tables.height, tables.width)
+    full = constant.expand(-1, *sites.size)
     return constant, site_table(full).index_select(0, sites.site)
 
 
@@ -129,21 +129,25 @@ def common_sites(maps: Sequence[DeltaMap]) -> Sites:
         raise ValueError("delta maps of different batches cannot be combined")
     if all(other.sites is maps[0].sites for other in maps):
         return maps[0].sites
-    return batch.sites(
-        tuple(sorted({offset for other in maps for offset in other.sites.footprint}))
-    )
+    return batch.sites(united(other.sites.footprint for other in maps))
 
 
-def lifted(input: DeltaMap, sites: Sites) -> tuple[Tensor, Tensor]:
+def lifted(input: DeltaMap, sites: Sites) -> Values:
     """Background and rows of a map at more sites than its own."""
     if input.sites is sites:
-        return input.background, input.rows
+        return input.values
+    return input.background, rows_at(input, sites, input.background)
+
+
+def rows_at(
+    input: DeltaMap, sites: Sites, background: Tensor, origin: Tensor | None = None
+) -> Tensor:
+    """A map's rows at other sites, each of which shows the site `origin[site]` of it, by default itself.
+
+    What is not active in the map has the `background` of the new sites, and so have padding rows.
+    """
     own = input.sites
-    table = torch.cat([input.rows, site_table(input.background)])
-    row_of_site = F.pad(
-        own.row_of_site, (0, 0, 0, 1), value=own.rows
-    )  # padding rows see the background
-    row = row_of_site[sites.image, sites.site]
-    return input.background, table.index_select(
-        0, torch.where(row < own.rows, row, own.rows + sites.site)
-    )
+    table = torch.cat([input.rows, site_table(background)])
+    row_of_site = F.pad(own.row_of_site, (0, 0, 0, 1), value=own.rows)
+    row = row_of_site[sites.image, sites.site if origin is None else origin[sites.site]]
+    return table.index_select(0, torch.where(row < own.rows, row, own.rows + sites.site))

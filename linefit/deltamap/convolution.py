@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from linefit.deltamap.sites import Kernel, Sites
+from linefit.deltamap.footprints import Kernel
+from linefit.deltamap.sites import Sites
 
 Values = tuple[Tensor, Tensor]
 """Background `(C, H, W)` and rows `(R, C)`."""
@@ -99,10 +100,12 @@ class Convolution:
         return values
 
     def _background(self) -> Tensor:
-        (height, width), (down, right) = self.kernel.size, self.kernel.dilation
-        padding = (height // 2 * down, width // 2 * right)
         # Channels last, in words that `torch.func.vmap` knows too.
         background = self.source[0].permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)
         return F.conv2d(
-            background, self.weight, self.bias, padding=padding, dilation=(down, right)
+            background,
+            self.weight,
+            self.bias,
+            padding=self.kernel.zeros,
+            dilation=self.kernel.dilation,
         )[0]

@@ -80,7 +80,7 @@ class DeltaMap(TensorLike):
     @property
     def area(self) -> tuple[int, int]:
         """Height and width."""
-        return self.sites.batch.tables.height, self.sites.batch.tables.width
+        return self.sites.size
 
     @property
     def shape(self) -> torch.Size:

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from linefit.deltamap import pooling, softmax
-from linefit.deltamap.combine import arithmetic, cat, check_spatial, pooled_shape
+from linefit.deltamap.combine import arithmetic, cat, check_spatial, pooled_shape, rows_at
 from linefit.deltamap.convolution import Convolution, site_table
 from linefit.deltamap.deltamap import DeltaMap
 from linefit.deltamap.dispatch import Handler
 from linefit.deltamap.errors import unsupported
-from linefit.deltamap.sites import Kernel
+from linefit.deltamap.footprints import Kernel, Padded, origins
 from linefit.deltamap.softmax import SpatialSoftmax
 
 # Functions of one value each; those that never decrease commute with a maximum. Softplus does not belong to them:
@@ -65,18 +65,24 @@ def conv2d(
     groups: int = 1,
 ) -> DeltaMap:
     check_spatial(input, "conv2d")
-    size = (weight.shape[2], weight.shape[3])
-    kernel = Kernel(size, _pair(dilation))
-    same = tuple(side // 2 * step for side, step in zip(size, kernel.dilation, strict=True))
     if _pair(stride) != (1, 1):
         unsupported("conv2d", f"with stride {stride}; only 1 keeps the background shared")
     if groups != 1:
         unsupported("conv2d", f"with groups {groups}")
-    if size[0] % 2 == 0 or size[1] % 2 == 0:
-        unsupported("conv2d", f"with an even kernel {size}")
-    if padding != "same" and (isinstance(padding, str) or _pair(padding) != same):
-        unsupported(
-            "conv2d", f"with padding {padding}; zero padding of {same} keeps the map's size"
+    size, steps = (weight.shape[2], weight.shape[3]), _pair(dilation)
+    keeps_size = (size[0] // 2 * steps[0], size[1] // 2 * steps[1])
+    odd = size[0] % 2 == size[1] % 2 == 1
+    if padding == "same" and not odd:
+        unsupported("conv2d", f"with an even kernel {size} and padding 'same'")
+    zeros = (
+        {"same": keeps_size, "valid": (0, 0)}[padding]
+        if isinstance(padding, str)
+        else _pair(padding)
+    )
+    kernel = Kernel(size, steps, None if odd and zeros == keeps_size else zeros)
+    if min(kernel.output(input.area)) < 1:
+        raise ValueError(
+            f"conv2d: a kernel {size} does not fit a map {input.area} padded by {zeros}"
         )
     if weight.shape[1] != input.channels:
         raise ValueError(
@@ -88,6 +94,21 @@ def conv2d(
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[-1])
+
+
+def pad(
+    input: DeltaMap, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> DeltaMap:
+    """A map of another size: rows of copied sites are copied."""
+    check_spatial(input, "pad")
+    if len(pad) not in (2, 4):
+        unsupported("pad", f"by {tuple(pad)}: images and channels have no border")
+    left, right, top, bottom = (*pad, 0, 0)[:4]
+    amounts = (left, right, top, bottom)
+    background = functional.pad(input.background[None], amounts, mode, value)[0]
+    sites = input.sites.batch.sites(Padded(input.sites.footprint, amounts, mode))
+    origin = torch.from_numpy(origins(input.area, amounts, mode)).to(input.device)
+    return DeltaMap((background, rows_at(input, sites, background, origin)), sites)
 
 
 def adaptive_max_pool2d(input: DeltaMap, output_size: Any, return_indices: bool = False) -> Tensor:
@@ -175,6 +196,7 @@ def linear(input: DeltaMap, weight: Tensor, bias: Tensor | None = None) -> Tenso
 DeltaMap.operations |= {
     **{name: pointwise(name) for name in POINTWISE},
     "conv2d": conv2d,
+    "pad": pad,
     "cat": cat,
     "concat": cat,
     "concatenate": cat,

@@ -15,35 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from linefit.deltamap import footprints
+from linefit.deltamap.footprints import LIT, Convolved, Footprint, Kernel, Padded, Size, United
 from linefit.deltamap.kernels import Kernels
 from linefit.deltamap.kernels.links import Links
+from linefit.deltamap.kernels.sites import link_sites, spread_sites
 
-Footprint = tuple[tuple[int, int], ...]
-"""Sorted offsets (rows, columns) from a lit pixel to the sites that it may change."""
+__all__ = ["LIT", "ActiveSites", "Batch", "Footprint", "Kernel", "SiteTables", "Sites"]
 
-LIT: Footprint = ((0, 0),)
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """Geometry of a stride-1 convolution of odd size whose zero padding keeps the map's size."""
-
-    size: tuple[int, int]
-    dilation: tuple[int, int]
-
-    @cached_property
-    def offsets(self) -> tuple[tuple[int, int], ...]:
-        """Where each tap reads, relative to the output site, in the order of the weight's last two axes."""
-        (height, width), (down, right) = self.size, self.dilation
-        return tuple(
-            ((i - height // 2) * down, (j - width // 2) * right)
-            for i in range(height)
-            for j in range(width)
-        )
-
-    def dilate(self, footprint: Footprint) -> Footprint:
-        """The sites that this convolution can change when `footprint` is what changes its input."""
-        return tuple(sorted({(y - i, x - j) for y, x in footprint for i, j in self.offsets}))
+HostSites = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Where each image's sites start `(N + 1,)`, and the sites."""
 
 
 @dataclass(frozen=True)
@@ -74,29 +55,29 @@ class SiteTables:
         self.device = device
         self.padded = padded
         self._pixels = pixels
+        self._sites: dict[Footprint, HostSites] = {}
         self._active: dict[Footprint, ActiveSites] = {}
         self._links: dict[tuple[Footprint, Kernel], Tensor] = {}
         self._offsets: dict[Kernel, Tensor] = {}
 
+    def size(self, footprint: Footprint) -> Size:
+        """Height and width of the maps that have a footprint."""
+        return footprints.size_of(footprint, (self.height, self.width))
+
     def mask(self, footprint: Footprint) -> NDArray[np.bool_]:
         """`(N, H, W)`: which sites are active."""
-        reach_y = max(abs(y) for y, _ in footprint)
-        reach_x = max(abs(x) for _, x in footprint)
-        margin = ((0, 0), (reach_y, reach_y), (reach_x, reach_x))
-        bordered = np.pad(self._pixels, margin)
-        mask = np.zeros_like(self._pixels)
-        for y, x in footprint:
-            top, left = reach_y - y, reach_x - x
-            mask |= bordered[:, top : top + self.height, left : left + self.width]
-        return mask
+        start, site = self._host(footprint)
+        height, width = self.size(footprint)
+        mask = np.zeros((self.images, height * width), bool)
+        mask[np.repeat(np.arange(self.images), np.diff(start)), site] = True
+        return mask.reshape(-1, height, width)
 
     def active(self, footprint: Footprint) -> ActiveSites:
         if footprint not in self._active:
-            image, site = np.nonzero(self.mask(footprint).reshape(self.images, -1))
-            counts = np.bincount(image, minlength=self.images)
-            largest = np.concatenate([[0], np.cumsum(np.sort(counts)[::-1])])
+            start, site = self._host(footprint)
+            largest = np.concatenate([[0], np.cumsum(np.sort(np.diff(start))[::-1])])
             self._active[footprint] = ActiveSites(
-                start=self._tensor(np.concatenate([[0], np.cumsum(counts)])),
+                start=self._tensor(start),
                 site=self._tensor(np.append(site, 0)),
                 largest=tuple(largest.tolist()),
             )
@@ -109,17 +90,40 @@ class SiteTables:
         """
         key = (footprint, kernel)
         if key not in self._links:
-            mask = self.mask(kernel.dilate(footprint)).reshape(self.images, -1)
-            position = (np.cumsum(mask, axis=1, dtype=np.int32) - 1).astype(np.int32)
-            image, y, x = np.nonzero(self.mask(footprint))
-            links = np.full((len(image) + 1, len(kernel.offsets)), -1, dtype=np.int32)
-            for tap, (down, right) in enumerate(kernel.offsets):
-                to_y, to_x = y - down, x - right
-                inside = (to_y >= 0) & (to_y < self.height) & (to_x >= 0) & (to_x < self.width)
-                to_site = (to_y * self.width + to_x)[inside]
-                links[:-1][inside, tap] = position[image[inside], to_site]
-            self._links[key] = self._tensor(links)
+            taps = footprints.taps(kernel, self.size(footprint))
+            target = self._host(kernel.dilate(footprint))
+            self._links[key] = self._tensor(link_sites(*self._host(footprint), *target, taps))
         return self._links[key]
+
+    def _host(self, footprint: Footprint) -> HostSites:
+        if footprint not in self._sites:
+            self._sites[footprint] = self._tabulate(footprint)
+        return self._sites[footprint]
+
+    def _tabulate(self, footprint: Footprint) -> HostSites:
+        match footprint:
+            case Convolved(source, kernel):
+                return self._spread(source, footprints.taps(kernel, self.size(source)))
+            case Padded(source, amounts, mode):
+                return self._spread(source, footprints.copies(self.size(source), amounts, mode))
+            case United(members):
+                area = np.prod(self.size(footprint))
+                keys = [
+                    np.repeat(np.arange(self.images), np.diff(start)) * area + site
+                    for start, site in map(self._host, members)
+                ]
+                image, site = np.divmod(np.unique(np.concatenate(keys)), area)
+                return np.searchsorted(image, np.arange(self.images + 1)), site
+            case _ if footprint == LIT:
+                image, site = np.divmod(np.flatnonzero(self._pixels), self.height * self.width)
+                return np.searchsorted(image, np.arange(self.images + 1)), site
+            case offsets:
+                size = (self.height, self.width)
+                return self._spread(LIT, footprints.reach(offsets, size, size))
+
+    def _spread(self, source: Footprint, reach: NDArray[np.int32]) -> HostSites:
+        start, site = spread_sites(*self._host(source), reach)
+        return start, site
 
     def offsets(self, kernel: Kernel) -> Tensor:
         """`(taps, 2)` int64: `kernel.offsets` on the device."""
@@ -160,6 +164,7 @@ class Sites:
     def __init__(self, batch: Batch, footprint: Footprint) -> None:
         self.batch = batch
         self.footprint = footprint
+        self.size = batch.tables.size(footprint)
         tables, indices = batch.tables, batch.indices
         active = tables.active(footprint)
         self.most = active.most
@@ -176,6 +181,7 @@ class Sites:
     def links(self, kernel: Kernel) -> Links:
         """From here to the dilated sites."""
         tables, target = self.batch.tables, self.dilated(kernel)
+        offsets = tables.offsets(kernel)
         targets = self.batch.kernels.gather_targets(
             tables.links(self.footprint, kernel),
             self._entry,
@@ -183,7 +189,7 @@ class Sites:
             target.start,
             target.rows,
         )
-        return Links(self, target, targets, tables.offsets(kernel), (tables.height, tables.width))
+        return Links(self, target, targets, offsets, self.size, target.size)
 
     def dilated(self, kernel: Kernel) -> Sites:
         return self.batch.sites(kernel.dilate(self.footprint))
@@ -191,7 +197,7 @@ class Sites:
     @cached_property
     def row_of_site(self) -> Tensor:
         """`(N, H * W)` int64: the row that holds a site, `R` where the site is not active."""
-        area = self.batch.tables.height * self.batch.tables.width
+        area = self.size[0] * self.size[1]
         return self.batch.kernels.place_rows(self.image, self.site, len(self.batch), area)
 
     @cached_property

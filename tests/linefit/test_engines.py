@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from linefit.architectures import build
-from linefit.engines import engine_for, resolve_device
+from linefit.engines import StreamedImages, engine_for, image_source, resolve_device
 from linefit.images import lab_images
 
 CPU = torch.device("cpu")
@@ -48,6 +48,17 @@ def test_a_net_that_only_evaluates_on_delta_maps_trains_densely():
     engine, reason = engine_for(net, PIXELS, "auto", torch.float32, CPU)
     assert engine == "dense"
     assert "dropout" in reason
+
+
+@pytest.mark.parametrize("engine", ["delta", "dense"])
+def test_streamed_images_are_the_images(engine):
+    net = build("conv2", "cartesian", "max", 3, seed=0)
+    whole, streamed = (
+        source(PIXELS, engine, torch.float32, CPU) for source in (image_source, StreamedImages)
+    )
+    for indices in ([0, 1, 2, 3], [2, 0]):
+        batches = [source.batch(torch.tensor(indices)) for source in (whole, streamed)]
+        torch.testing.assert_close(*(net(batch) for batch in batches), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:x", "cpu:x", "cuda:99", "cuda:999"])

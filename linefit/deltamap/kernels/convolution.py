@@ -71,7 +71,7 @@ class _ConvolvedRows(Function):
             torch.mm(delta[begin:end], taps, out=products[: end - begin])
             _add_products(begin, end, products_view, targets_view, rows_view)
         ctx.save_for_backward(delta, weight)
-        ctx.links, ctx.area = links, len(source_background)
+        ctx.links, ctx.areas = links, (len(source_background), len(background))
         return rows
 
     @staticmethod
@@ -82,7 +82,7 @@ class _ConvolvedRows(Function):
         taps = by_taps(weight.detach())
         gradient = gradient.contiguous()
         reached = np.empty(len(gradient), np.bool_)
-        to_background = gradient.new_zeros(ctx.area, gradient.shape[1])
+        to_background = gradient.new_zeros(ctx.areas[1], gradient.shape[1])
         _add_reached(gradient.numpy(), target.site.numpy(), reached, to_background.numpy())
 
         to_taps, to_delta = torch.zeros_like(taps), torch.zeros_like(delta)
@@ -102,7 +102,7 @@ class _ConvolvedRows(Function):
         to_weight = to_taps.view(weight.shape[1], height, width, -1).permute(3, 0, 1, 2)
         if not ctx.needs_input_grad[1]:
             return None, None, to_weight, to_background, None
-        to_source = torch.zeros(ctx.area, delta.shape[1], dtype=delta.dtype)
+        to_source = torch.zeros(ctx.areas[0], delta.shape[1], dtype=delta.dtype)
         to_source.index_add_(0, source.site, to_delta, alpha=-1)
         return to_source, to_delta, to_weight, to_background, None
 

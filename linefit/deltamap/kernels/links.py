@@ -56,4 +56,5 @@ class Links:
     target: ActiveRows
     targets: Tensor  # (R of source, taps) int64: the rows of target that each tap reaches; `target.rows` for none
     offsets: Tensor  # (taps, 2) int64: where each tap reads, relative to the output site
-    size: tuple[int, int]  # height and width of the map
+    source_size: tuple[int, int]  # height and width
+    target_size: tuple[int, int]

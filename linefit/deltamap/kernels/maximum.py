@@ -92,7 +92,7 @@ class _ConvolvedMaximum(Function):
             links.target.site.numpy(),
             links.source.row_of_site.numpy(),
             links.offsets.numpy(),
-            np.array(links.size),
+            np.array((*links.source_size, links.target_size[1])),
             background.detach().contiguous().numpy(),
             rows.detach().contiguous().numpy(),
             by_tap.numpy(),
@@ -185,7 +185,7 @@ def _scatter(
     site: IntArray,
     row_of_site: IntArray,  # of the source, (N, H * W)
     offsets: IntArray,  # (taps, 2)
-    size: IntArray,  # height, width
+    size: IntArray,  # height and width of the source, width of the target
     background: FloatArray,  # of the source, (H * W, in)
     rows: FloatArray,
     weight: FloatArray,  # (C, taps, in)
@@ -194,7 +194,7 @@ def _scatter(
     to_weight: FloatArray,
 ) -> None:
     images, channels = gradient.shape
-    height, width = size
+    height, width, target_width = size
     inner = weight.shape[2]
     for image in range(images):
         for c in range(channels):
@@ -204,8 +204,8 @@ def _scatter(
             where = chosen[image, c]
             at = site[where] if where < len(site) else where - len(site)
             for tap in range(len(offsets)):
-                y = at // width + offsets[tap, 0]
-                x = at % width + offsets[tap, 1]
+                y = at // target_width + offsets[tap, 0]
+                x = at % target_width + offsets[tap, 1]
                 if y < 0 or y >= height or x < 0 or x >= width:
                     continue
                 at_source = y * width + x

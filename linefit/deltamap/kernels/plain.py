@@ -124,17 +124,16 @@ def _convolved_at(
 ) -> Tensor:
     """The convolution `(N, C)` at one site per image and channel, as `argmax_rows` gives it."""
     source, target = links.source, links.target
-    (height, width), area = links.size, len(source_background)
-    site = torch.where(
-        chosen < target.rows, F.pad(target.site, (0, area))[chosen], chosen - target.rows
-    )
-    y = (site // width)[..., None] + links.offsets[:, 0]  # (N, C, taps)
-    x = (site % width)[..., None] + links.offsets[:, 1]
+    (height, width), (target_height, target_width) = links.source_size, links.target_size
+    site_of_row = F.pad(target.site, (0, target_height * target_width))
+    site = torch.where(chosen < target.rows, site_of_row[chosen], chosen - target.rows)
+    y = (site // target_width)[..., None] + links.offsets[:, 0]  # (N, C, taps)
+    x = (site % target_width)[..., None] + links.offsets[:, 1]
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     read = torch.where(inside, y * width + x, 0)
     row = source.row_of_site.gather(1, read.flatten(1)).view(read.shape)
     index = torch.where(row < source.rows, row, source.rows + read)
-    index = torch.where(inside, index, source.rows + area)
+    index = torch.where(inside, index, source.rows + height * width)
     nothing = source_background.new_zeros(1, source_background.shape[1])
     table = torch.cat([source_rows, source_background, nothing])
     # (N, C, taps, channels of the source)

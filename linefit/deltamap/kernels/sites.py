@@ -1,4 +1,4 @@
-"""Gathering a batch's index tables on the CPU, compiled."""
+"""Index tables on the CPU, compiled: a data set's are built, a batch's are gathered from them."""
 
 from __future__ import annotations
 
@@ -83,3 +83,53 @@ def _place_rows(image: IntArray, site: IntArray, images: int, area: int) -> IntA
     for row in range(len(site)):
         table[image[row], site[row]] = row
     return table
+
+
+@njit(cache=True, nogil=True)
+def spread_sites(start: IntArray, site: IntArray, reach: IntArray) -> tuple[IntArray, IntArray]:
+    """The sites that some sites reach, without repetition and in order: where each image's start, and the sites.
+
+    Args: the images' sites start at `start` `(N + 1,)` in `site`; `reach` `(sites, most)` says what each reaches,
+    -1 for nothing.
+    """
+    images, most = len(start) - 1, reach.shape[1]
+    area = reach.max() + 1 if reach.size else 0
+    seen = np.zeros(area, np.uint8)
+    to_start = np.zeros(images + 1, np.int64)
+    to_site = np.empty(area * min(images, 16), np.int64)
+    count = 0
+    for image in range(images):
+        for entry in range(start[image], start[image + 1]):
+            for k in range(most):
+                to = reach[site[entry], k]
+                if to >= 0:
+                    seen[to] = 1
+        if count + area > len(to_site):
+            to_site = np.concatenate((to_site, np.empty(len(to_site), np.int64)))
+        for to in range(area):
+            to_site[count] = to
+            count += seen[to]
+            seen[to] = 0
+        to_start[image + 1] = count
+    return to_start, to_site[:count].copy()
+
+
+@njit(cache=True, nogil=True)
+def link_sites(
+    start: IntArray, site: IntArray, to_start: IntArray, to_site: IntArray, reach: IntArray
+) -> IntArray:
+    """`(len(site) + 1, most)` int32: for each site the entries, counted from the image's first, of what it reaches.
+
+    -1 for nothing, and in the last row, which is for padding. Every site that is reached must be among `to_site`.
+    """
+    links = np.full((len(site) + 1, reach.shape[1]), -1, np.int32)
+    place = np.empty(reach.max() + 1 if reach.size else 0, np.int32)
+    for image in range(len(start) - 1):
+        for entry in range(to_start[image], to_start[image + 1]):
+            place[to_site[entry]] = entry - to_start[image]
+        for entry in range(start[image], start[image + 1]):
+            for k in range(reach.shape[1]):
+                to = reach[site[entry], k]
+                if to >= 0:
+                    links[entry, k] = place[to]
+    return links

@@ -35,6 +35,17 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+# From the reach of a kernel: how much padding of which mode. All but the last two keep a map's size.
+PADDINGS: dict[str, Callable[[int], tuple[int, str]]] = {
+    "zeros": lambda reach: (reach, "zeros"),
+    "circular": lambda reach: (reach, "circular"),
+    "reflect": lambda reach: (reach, "reflect"),
+    "replicate": lambda reach: (reach, "replicate"),
+    "none": lambda reach: (0, "zeros"),
+    "more": lambda reach: (reach + 1, "zeros"),
+}
+
+
 class GeM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.clamp(min=1e-3).pow(3).mean(dim=(2, 3)).pow(1 / 3)
@@ -43,11 +54,15 @@ class GeM(nn.Module):
 class SoftArgmax(nn.Module):
     """Expected column and row under a spatial softmax, then the mean of the map under it."""
 
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
     def forward(self, x: Tensor) -> Tensor:
-        axis = torch.linspace(-1, 1, DIM, dtype=x.dtype)
+        axis = torch.linspace(-1, 1, self.dim, dtype=x.dtype)
         grid = torch.cartesian_prod(axis, axis)
         weights = torch.softmax(x.flatten(2), dim=-1)
-        shares = weights.view(len(x), -1, DIM, DIM)
+        shares = weights.view(len(x), -1, self.dim, self.dim)
         return torch.cat(
             [(weights @ grid).flatten(1), (shares * x).sum((2, 3)), (axis * shares).sum((2, 3))], 1
         )
@@ -68,15 +83,16 @@ class LogSumExp(nn.Module):
         return torch.logsumexp(x, dim=(2, 3))
 
 
-POOLINGS: dict[str, Callable[[], nn.Module]] = {
-    "max": lambda: nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
-    "amax": Amax,
-    "average": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-    "sum": Sum,
-    "log-sum-exp": LogSumExp,
-    "GeM": GeM,
+# From the side length of the map.
+POOLINGS: dict[str, Callable[[int], nn.Module]] = {
+    "max": lambda dim: nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
+    "amax": lambda dim: Amax(),
+    "average": lambda dim: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    "sum": lambda dim: Sum(),
+    "log-sum-exp": lambda dim: LogSumExp(),
+    "GeM": lambda dim: GeM(),
     "softmax-weighted": SoftArgmax,
-    "flatten": lambda: nn.Flatten(),
+    "flatten": lambda dim: nn.Flatten(),
 }
 
 
@@ -88,24 +104,29 @@ class Net(nn.Module):
     ) -> None:
         super().__init__()
         self.coordinates = coordinates_module(coordinates, DIM, DIM)
-        channels = 1 if coordinates == "none" else 3
-        self.specs = layers
+        channels, dim = 1 if coordinates == "none" else 3, DIM
+        self.connected: list[bool] = []
         self.layers = nn.ModuleList()
         for layer in layers:
+            reach = layer.kernel // 2 * layer.dilation
+            padding, mode = PADDINGS[layer.padding](reach) if reach < dim // 2 else (reach, "zeros")
             convolution = nn.Conv2d(
                 channels,
                 layer.width,
                 layer.kernel,
-                padding="same",
+                padding=padding,
+                padding_mode=mode,
                 dilation=layer.dilation,
                 bias=layer.bias,
             )
             self.layers.append(nn.Sequential(convolution, ACTIVATIONS[layer.activation]()))
+            self.connected.append(layer.connected and padding == reach)
+            dim += 2 * (padding - reach)
             channels = layer.width + (
-                channels if layer.connected and layer.width != channels else 0
+                channels if self.connected[-1] and layer.width != channels else 0
             )
-        self.pooling = POOLINGS[pooling]()
-        self.readout = nn.Linear(self.pooling(torch.zeros(1, channels, DIM, DIM)).shape[1], 2)
+        self.pooling = POOLINGS[pooling](dim)
+        self.readout = nn.Linear(self.pooling(torch.zeros(1, channels, dim, dim)).shape[1], 2)
         self.double()
         if input_major:  # as FusedAdam stores it: the layout that the compiled linear layer takes
             weight = self.readout.weight
@@ -113,9 +134,9 @@ class Net(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.coordinates(images)
-        for layer, spec in zip(self.layers, self.specs, strict=True):
+        for layer, connected in zip(self.layers, self.connected, strict=True):
             y = layer(x)
-            if spec.connected:
+            if connected:
                 y = x + y if x.shape[1] == y.shape[1] else torch.cat([x, y], dim=1)
             x = y
         prediction: Tensor = self.readout(self.pooling(x))
@@ -127,6 +148,7 @@ class Layer:
     width: int
     kernel: int
     dilation: int
+    padding: str
     bias: bool
     activation: str
     connected: bool
@@ -137,6 +159,7 @@ layers = st.builds(
     width=st.integers(1, 5),
     kernel=st.sampled_from([1, 3, 3, 5]),
     dilation=st.sampled_from([1, 1, 2]),
+    padding=st.sampled_from(["zeros", *PADDINGS]),
     bias=st.booleans(),
     activation=st.sampled_from(list(ACTIVATIONS)),
     connected=st.booleans(),

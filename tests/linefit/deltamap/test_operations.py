@@ -38,6 +38,10 @@ def one_channel(x: Any) -> Any:
     return F.conv2d(x, WEIGHT.view(1, 4, 3, 3), padding=1)
 
 
+def circular(x: Any) -> Any:
+    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="circular"), WEIGHT.view(1, 4, 3, 3)) + x
+
+
 OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "plus a number": lambda x: 1 + x + 2,
     "minus": lambda x: 1 - (x - 3),
@@ -66,6 +70,21 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "flattened to vectors": lambda x: x.flatten(1).relu(),
     "flattened to vectors, times one value": lambda x: x.flatten(1) * CONSTANT[0, 0, :1],
     "dilated": lambda x: F.conv2d(x, WEIGHT.view(1, 4, 3, 3), padding=2, dilation=2),
+    "valid": lambda x: F.conv2d(x, WEIGHT.view(1, 4, 3, 3)),
+    "even kernel": lambda x: F.conv2d(
+        x, WEIGHT[:1, :, :2, :2].expand(1, 4, 2, 2), padding=1, dilation=(1, 2)
+    ),
+    "grows and shrinks": lambda x: F.conv2d(
+        F.conv2d(x, WEIGHT.view(1, 4, 3, 3), padding=3), WEIGHT[:2]
+    ),
+    "padded with a value": lambda x: F.pad(x, (1, 0, 2, 3), value=0.5).sigmoid(),
+    "cropped": lambda x: F.pad(x, (-1, 2, -3, 0)),
+    "padded columns": lambda x: F.pad(x, (2, 1)),
+    "circular twice": lambda x: circular(circular(x.tanh())),
+    "reflected, then dense connections": lambda x: torch.cat(
+        [x, F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), WEIGHT.view(1, 4, 3, 3)), circular(x)],
+        dim=1,
+    ),
     "not square": lambda x: F.conv2d(
         x, WEIGHT[:1].view(1, 1, 1, 9).expand(2, 4, 1, 9), padding=(0, 4)
     ),
@@ -90,13 +109,12 @@ UNSUPPORTED: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda x: F.conv2d(x, WEIGHT.view(1, 4, 3, 3), stride=2, padding=1),
         "conv2d.*stride",
     ),
-    "valid padding": (lambda x: F.conv2d(x, WEIGHT.view(1, 4, 3, 3)), "conv2d.*padding"),
-    "even kernel": (
-        lambda x: F.conv2d(x, WEIGHT[:1, :, :2, :2].expand(1, 4, 2, 2), padding=1),
+    "even kernel that keeps the size": (
+        lambda x: F.conv2d(x, WEIGHT[:1, :, :2, :2].expand(1, 4, 2, 2), padding="same"),
         "even",
     ),
+    "padded channels": (lambda x: F.pad(x, (0, 0, 0, 0, 1, 1)), "pad"),
     "groups": (lambda x: F.conv2d(x, WEIGHT, padding=1, groups=4), "conv2d.*groups"),
-    "other padding": (nn.Conv2d(4, 1, 3, padding=1, padding_mode="circular").double(), "pad"),
     "batch norm": (nn.BatchNorm2d(4).double(), "batch_norm"),
     "local pooling": (nn.MaxPool2d(2), "max_pool2d"),
     "pooling to 2x2": (nn.AdaptiveMaxPool2d(2), "adaptive_max_pool2d"),
@@ -199,6 +217,11 @@ def test_an_operation_in_place_broadcasts_no_more_than_torch_does() -> None:
         one += CONSTANT
     with pytest.raises(RuntimeError, match="broadcast"):
         torch.from_numpy(PIXELS)[:, None].double().add_(CONSTANT)
+
+
+def test_a_kernel_larger_than_the_map_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        F.conv2d(DeltaMap.from_pixels(PIXELS), torch.zeros(1, 1, 13, 13))
 
 
 def test_bad_pixels_are_refused() -> None:
