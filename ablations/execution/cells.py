@@ -22,8 +22,8 @@ from ablations.study.study import Cell
 from linefit.allocator import tune_allocator
 from linefit.architectures import build
 from linefit.engines import (
-    ImageSource,
     ResolvedEngine,
+    StreamedImages,
     engine_for,
     image_source,
     resolve_device,
@@ -33,32 +33,22 @@ from linefit.splits import evaluation_images, training_images
 from linefit.training import EagerSteps, cell_seeds, predict, train
 
 DTYPE = torch.float32
-PIECE = 10_000  # images whose index tables are built at once: the bound of a worker's memory
-
-
-@functools.cache
-def _source(split: str, images: range, engine: ResolvedEngine, device: torch.device) -> ImageSource:
-    """Some images of val or of an evaluation split as the engine takes them."""
-    pixels = evaluation_images(split).pixels[images.start : images.stop]
-    return image_source(pixels, engine, DTYPE, device)
 
 
 def _predict_split(
     net: torch.nn.Module, split: str, engine: ResolvedEngine, device: torch.device
 ) -> npt.NDArray[np.float32]:
-    """Predictions `(M, 2)` on all images of an evaluation split."""
-    size = len(evaluation_images(split))
-    pieces = [range(i, min(i + PIECE, size)) for i in range(0, size, PIECE)]
-    predictions = [
-        predict(net, _source(split, piece, engine, device), len(piece)) for piece in pieces
-    ]
-    return torch.cat(predictions).float().cpu().numpy()
+    """Predictions `(M, 2)` on all images of an evaluation split, whose tensors and tables nobody keeps."""
+    pixels = evaluation_images(split).pixels
+    images = StreamedImages(pixels, engine, DTYPE, device)
+    return predict(net, images, len(pixels)).float().cpu().numpy()
 
 
+@functools.cache
 def _validation(engine: ResolvedEngine, device: torch.device) -> Examples:
     images = evaluation_images("val")
     params = torch.from_numpy(images.params).to(device=device, dtype=DTYPE)
-    return Examples(_source("val", range(len(images)), engine, device), params)
+    return Examples(image_source(images.pixels, engine, DTYPE, device), params)
 
 
 def train_cell(cell: Cell, device: str, on_epoch: Callable[[int], object]) -> Outcome:

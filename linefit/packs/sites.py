@@ -22,7 +22,7 @@ from linefit.packs.kernels.interface import Kernels
 
 def footprints(convolutions: Sequence[Kernel]) -> tuple[Footprint, ...]:
     """What a lit pixel may change after 0, 1, ... of the convolutions."""
-    chain = [LIT]
+    chain: list[Footprint] = [LIT]
     for kernel in convolutions:
         chain.append(kernel.dilate(chain[-1]))
     return tuple(chain)

@@ -1,11 +1,14 @@
 """Which engine trains a net, on which device."""
 
+import weakref
+
 import pytest
 import torch
 
 from linefit.architectures import build
 from linefit.engines import StreamedImages, engine_for, image_source, resolve_device
 from linefit.images import lab_images
+from linefit.training import predict
 
 CPU = torch.device("cpu")
 PIXELS = lab_images(4).pixels
@@ -59,6 +62,16 @@ def test_streamed_images_are_the_images(engine):
     for indices in ([0, 1, 2, 3], [2, 0]):
         batches = [source.batch(torch.tensor(indices)) for source in (whole, streamed)]
         torch.testing.assert_close(*(net(batch) for batch in batches), rtol=0, atol=0)
+
+
+def test_nothing_of_a_streamed_batch_stays():
+    net, left = build("conv2", "none", "average", 2, seed=0), []
+    net.convolutions[0].register_forward_hook(
+        lambda _, inputs, __: left.append(weakref.ref(inputs[0].sites.batch.tables))
+    )
+    images = StreamedImages(lab_images(1200).pixels, "delta", torch.float32, CPU)
+    assert len(predict(net, images, 1200)) == 1200
+    assert [reference() for reference in left] == [None] * 3
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:x", "cpu:x", "cuda:99", "cuda:999"])
