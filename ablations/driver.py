@@ -15,10 +15,11 @@ from ablations.execution.progress import ProgressReport
 from ablations.execution.provenance import provenance
 from ablations.execution.trial import try_levels
 from ablations.execution.workers import Progress, available_cores, run_cells
+from ablations.records.database import database_path
 from ablations.records.folder import STUDY_FILE
 from ablations.records.loading import results_from_store
 from ablations.records.results import StudyResults
-from ablations.records.store import Store, database_path
+from ablations.records.store import Store
 from ablations.records.yardsticks import store_yardsticks
 from ablations.report.outputs import Outputs, write_outputs
 from ablations.study.selection import Selection

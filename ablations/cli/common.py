@@ -59,7 +59,7 @@ def usage_errors(*, values: bool = True) -> Iterator[None]:
     These are mistakes in studies and options, databases that cannot be used and files that cannot be read or written.
     With `values=False` another ValueError is no mistake of the user's and keeps its traceback.
     """
-    from ablations.records.store import StoreError
+    from ablations.records.database import StoreError
     from ablations.study.study import StudyError
 
     try:

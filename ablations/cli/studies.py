@@ -24,8 +24,8 @@ from ablations.records import RESULTS_DIR
 
 def list_studies(output: FormatOption = "table", results_dir: ResultsDir = RESULTS_DIR) -> None:
     """List the shipped studies and those that have results, with their state."""
+    from ablations.records.database import StoreError
     from ablations.records.folder import study_names
-    from ablations.records.store import StoreError
     from ablations.study.study import StudyError
 
     rows, unusable = [], False

@@ -28,7 +28,7 @@ class ProgressReport:
         quiet: bool = False,
         stream: TextIO | None = None,
     ) -> None:
-        self.stream = stream or sys.stderr
+        self.stream = Patient(stream or sys.stderr)
         self.seconds = seconds
         self.cached, self.total = cached, len(todo)
         self.counts: Counter[str] = Counter()
@@ -36,7 +36,7 @@ class ProgressReport:
         self.densely: set[str] = set()
         self.quiet = quiet
         self.bar: tqdm[Never] | None = None
-        if not quiet and _is_screen(self.stream):
+        if not quiet and self.stream.is_screen():
             self.bar = tqdm(
                 total=sum(seconds[cell.key] for cell in todo),
                 file=self.stream,
@@ -68,12 +68,12 @@ class ProgressReport:
         self._describe()
         name = f"{cell.variant.name} seed {cell.seed}"
         if outcome.status != "ok":
-            reason = outcome.message.strip().splitlines()[-1] if outcome.message else "no message"
+            reason = (outcome.message.strip().splitlines() or ["no message"])[-1]
             self._line(f"{name}: {outcome.status}: {reason}")
         elif outcome.message and cell.variant.name not in self.densely:
             self.densely.add(cell.variant.name)
             self._line(f"{cell.variant.name}: {outcome.message}")
-        if self.bar is None and outcome.status == "ok":
+        if self.bar is None and outcome.status == "ok" and len(outcome.val_mse):
             final = f"val MSE {outcome.val_mse[-1]:.4g}, {duration(outcome.seconds)}"
             ended = sum(self.counts.values())
             self._line(f"[{ended}/{self.total}] {name}: {final}")
@@ -92,12 +92,43 @@ class ProgressReport:
     def _line(self, text: str) -> None:
         if self.quiet:
             return
+        # What a cell's exception says may hold anything, and a terminal obeys control characters.
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
         if self.bar is not None:
             self.bar.write(text, file=self.stream)
         else:
             print(text, file=self.stream, flush=True)
 
 
-def _is_screen(stream: TextIO) -> bool:
-    """Whether a bar can be seen: the terminals of some containers and consoles say that they have no columns."""
-    return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
+class Patient:
+    """A stream whose reader may go away: that nobody listens is no reason to stop training."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self.stream = stream  # None: there never was one, as after `2>&-`
+
+    def write(self, text: str) -> int:
+        self._call("write", text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._call("flush")
+
+    def is_screen(self) -> bool:
+        """Whether a bar can be seen: the terminals of some containers and consoles say that they have no columns."""
+        stream = self.stream
+        if stream is None or stream.closed or not stream.isatty():
+            return False
+        return os.get_terminal_size(stream.fileno()).columns > 0
+
+    def fileno(self) -> int:
+        if self.stream is None:
+            raise OSError("nobody listens")
+        return self.stream.fileno()
+
+    def _call(self, method: str, *arguments: str) -> None:
+        if self.stream is None:
+            return
+        try:
+            getattr(self.stream, method)(*arguments)
+        except (OSError, ValueError):  # its reader is gone, or it is closed
+            self.stream = None

@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from ablations.records.store import Store, database_path
+from ablations.records.database import database_path
+from ablations.records.store import Store
 from ablations.study.outcome import Status
-from ablations.study.reader import load_study, parse_study, shipped_studies
+from ablations.study.reader import load_study, parse_study, read_text, shipped_studies
 from ablations.study.study import Study
 
 STUDY_FILE = "study.toml"
@@ -22,7 +23,7 @@ def find_study(study: str | Path, results_dir: Path) -> Study:
     """A study by the name of its results, as it was when it ran; else a shipped one or a file."""
     kept = results_dir / str(study) / STUDY_FILE
     if kept.is_file():
-        text = kept.read_text(encoding="utf-8")
+        text = read_text(kept)
         return parse_study(text, name=str(study), source=str(kept), folder=kept.parent)
     return load_study(study)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.records import RESULTS_DIR, exports
+from ablations.records.database import database_path
 from ablations.records.folder import find_study, has_exports
 from ablations.records.results import (
     CELL_TYPES,
@@ -19,7 +20,7 @@ from ablations.records.results import (
     VariantResults,
     typed,
 )
-from ablations.records.store import Store, database_path
+from ablations.records.store import Store
 from ablations.records.yardsticks import stored_yardsticks
 from ablations.study.outcome import Outcome
 from ablations.study.problems import Problem

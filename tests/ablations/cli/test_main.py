@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 import ablations
 from ablations.cli.main import app
-from ablations.records.store import Store, database_path
+from ablations.records.database import database_path
+from ablations.records.store import Store
 from ablations.study.outcome import Outcome
 from ablations.study.reader import load_study
 from tests.ablations.tiny import TEXT, write_tiny
@@ -342,13 +343,28 @@ def test_a_file_that_cannot_be_read_is_a_message(finished, tmp_path, verb):
     assert not done.stdout
 
 
-def test_a_broken_study_hides_no_other(tmp_path):
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "study.toml").write_text("[grid")
+def test_broken_studies_and_databases_hide_no_other(tmp_path):
+    texts = {"broken": b"[grid", "latin": b'title = "\xe9"', "a b": b"", "database": TEXT.encode()}
+    for name, text in texts.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "study.toml").write_bytes(text)
+    (tmp_path / "database" / "results.sqlite").write_text("no database " * 100)
     listed = invoke("list", "--results", tmp_path)
     assert listed.exit_code == 2
-    assert "valid TOML" in listed.stderr
+    for words in ("valid TOML", "readable text file", "name of the study", "is no database"):
+        assert words in listed.stderr
     assert "lab5" in listed.stdout
+
+
+@pytest.mark.parametrize("verb", ["report", "export", "compare"])
+def test_no_verb_reads_or_writes_outside_the_results(tmp_path, verb):
+    (tmp_path / "x").mkdir()
+    write_tiny(tmp_path / "x").rename(tmp_path / "x" / "study.toml")
+    (tmp_path / "results").mkdir()
+    done = invoke(verb, "../x", "--results", tmp_path / "results")
+    assert done.exit_code == 2
+    assert "../x" in done.stderr
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["study.toml"]
 
 
 def test_a_process_that_only_asks_for_help_needs_no_results(tmp_path):

@@ -1,5 +1,6 @@
 """What a person sees of a run: a bar where there is a screen, else a line a cell, failures always."""
 
+import contextlib
 import fcntl
 import io
 import os
@@ -8,6 +9,7 @@ import struct
 import termios
 
 import numpy as np
+import pytest
 
 from ablations.execution.progress import ProgressReport
 from ablations.study.outcome import Outcome
@@ -71,3 +73,50 @@ def test_a_quiet_run_says_nothing():
     with ProgressReport(CELLS, 0, seconds, quiet=True, stream=stream) as report:
         report.finished(CELLS[1], Outcome("error", "why"))
     assert stream.getvalue() == ""
+
+
+class Broken(io.StringIO):
+    """What a pipe is whose reader is gone."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [Broken(), closed()])
+def test_a_reader_that_goes_away_stops_nothing(stream):
+    report_to(stream)
+
+
+def test_a_terminal_that_goes_away_stops_nothing():
+    driver, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    stream = os.fdopen(side, "w")
+    seconds = {cell.key: 1.0 for cell in CELLS}
+    with ProgressReport(CELLS, 0, seconds, stream=stream) as report:
+        report.epoch(CELLS[0], 1)
+        os.close(driver)
+        report.finished(CELLS[0], OK)
+        report.finished(CELLS[1], Outcome("error", "why"))
+    with contextlib.suppress(OSError):
+        stream.close()
+
+
+def test_nobody_to_tell_stops_nothing(monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)  # 2>&-
+    report_to(None)
+
+
+@pytest.mark.parametrize("message", ["", "  \n ", "a\x1b[2Jb"])
+def test_whatever_a_failure_says_is_told_in_one_printable_line(message):
+    stream = io.StringIO()
+    seconds = {cell.key: 1.0 for cell in CELLS}
+    with ProgressReport(CELLS, 0, seconds, stream=stream) as report:
+        report.finished(CELLS[1], Outcome("error", message))
+    (line,) = stream.getvalue().splitlines()
+    assert line.isprintable()

@@ -8,9 +8,10 @@ import pytest
 
 from ablations.notebook import Results
 from ablations.records import exports
+from ablations.records.database import database_path
 from ablations.records.folder import PREDICTIONS_FILE
 from ablations.records.loading import load_results, merge_provenance, results_from_store
-from ablations.records.store import Store, database_path
+from ablations.records.store import Store
 from ablations.study.outcome import Outcome
 from ablations.study.reader import parse_study
 from ablations.study.study import FACTORS, StudyError

@@ -1,5 +1,6 @@
 """The database gives back what it was given, refuses what is not its own, and loses nothing in a crash."""
 
+import errno
 import os
 import signal
 import sqlite3
@@ -9,7 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from ablations.records.store import Store, StoreError
+from ablations.records import database
+from ablations.records.database import StoreError
+from ablations.records.store import Store
 from ablations.study.outcome import STATUSES, Outcome
 from ablations.study.reader import load_study
 
@@ -145,7 +148,8 @@ def test_a_full_disk_is_told_and_costs_the_last_cell_alone(path):
 
 
 def test_two_drivers_cannot_write_at_once(path):
-    with Store.write(path), pytest.raises(StoreError, match="another run"), Store.write(path):
+    held = rf"another run .*process {os.getpid()} on .* since 20"
+    with Store.write(path), pytest.raises(StoreError, match=held), Store.write(path):
         pass
     with Store.write(path):
         pass
@@ -165,6 +169,117 @@ def test_a_file_that_is_no_database_is_named_and_left_alone(path, mode):
     with pytest.raises(StoreError, match=r"results\.sqlite: is no database"), mode(path):
         pass
     assert path.read_text().startswith("no database")
+
+
+def test_a_damaged_database_is_named_and_left_alone(path):
+    with Store.write(path) as store:
+        for cell in CELLS:
+            store.put(cell, OK, {})
+    content = bytearray(path.read_bytes())
+    content[4096:] = os.urandom(len(content) - 4096)
+    path.write_bytes(content)
+    with (
+        pytest.raises(
+            StoreError, match=r"results\.sqlite: is no database of results, or is damaged"
+        ),
+        Store.read(path) as store,
+    ):
+        store.statuses()
+    assert path.read_bytes() == content
+
+
+def test_a_truncated_database_is_told(path):
+    with Store.write(path) as store:
+        for cell in CELLS:
+            store.put(cell, OK, {})
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(StoreError, match="damaged"), Store.read(path) as store:
+        [store.outcome(cell.key) for cell in CELLS]
+
+
+def test_predictions_of_a_wrong_length_are_told(path):
+    with Store.write(path) as store:
+        store.put(CELLS[0], OK, {})
+        store.connection.execute("UPDATE predictions SET float32 = x'000000'")
+        store.connection.commit()
+    with (
+        pytest.raises(StoreError, match="predictions of a wrong length"),
+        Store.read(path) as store,
+    ):
+        store.outcome(CELLS[0].key)
+
+
+def leave_a_hot_journal(path):
+    """What a driver leaves that is killed in its first milliseconds: a write that was begun and not ended."""
+    path.parent.mkdir()
+    script = f"""
+import os, signal, sqlite3
+db = sqlite3.connect({str(path)!r}, isolation_level=None)
+db.execute("CREATE TABLE filler (x)")
+db.execute("INSERT INTO filler VALUES (zeroblob(100000))")
+db.execute("PRAGMA cache_size = 1")
+db.execute("BEGIN")
+db.execute("UPDATE filler SET x = randomblob(3000000)")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", script], check=False)
+    assert path.with_name(f"{path.name}-journal").stat().st_size
+
+
+@pytest.mark.parametrize("mode", [Store.read, Store.write])
+def test_what_a_killed_driver_left_unfinished_is_rolled_back(path, mode):
+    leave_a_hot_journal(path)
+    with mode(path) as store:
+        if store is not None:
+            assert store.statuses() == {}
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT length(x) FROM filler").fetchone() == (100_000,)
+    db.close()
+
+
+def test_cells_in_the_log_of_a_folder_that_cannot_be_written_are_read(path, monkeypatch):
+    script = f"""
+import os, signal
+from pathlib import Path
+from ablations.records.store import Store
+from ablations.study.outcome import Outcome
+from ablations.study.reader import load_study
+with Store.write(Path({str(path)!r})) as store:
+    store.put(load_study("quick").cells()[0], Outcome("ok"), {{}})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", script], check=False)
+    wal = path.with_name(f"{path.name}-wal")
+    assert wal.stat().st_size
+    before = {file: file.read_bytes() for file in path.parent.iterdir()}
+    monkeypatch.setattr("os.access", lambda *arguments: False)
+    with Store.read(path) as store:
+        assert store.statuses() == {CELLS[0].key: "ok"}
+    assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_the_lock_of_a_killed_driver_holds_nobody_up(path):
+    script = f"""
+import os, signal
+from pathlib import Path
+from ablations.records.store import Store
+with Store.write(Path({str(path)!r})):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", script], check=False)
+    assert '"pid"' in path.with_name(f"{path.name}.lock").read_text()
+    with Store.write(path) as store:
+        assert store.statuses() == {}
+    assert path.with_name(f"{path.name}.lock").read_text() == ""
+
+
+def test_a_file_system_without_locks_is_told(path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(database.fcntl, "flock", refuse)
+    with pytest.raises(StoreError, match=r"no working locks .*--results DIR"), Store.write(path):
+        pass
 
 
 @pytest.mark.parametrize("mode", [Store.read, Store.write])
