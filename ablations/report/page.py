@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -63,13 +63,21 @@ NUMERIC = rf"[-<]?\d[\d,.e+-]*%?(?: \[.*\])?$|{NOTHING}?$"
 
 @dataclass(frozen=True)
 class Table:
-    """A table as text; numeric columns are set flush right, the entries of column `heading` name the rows."""
+    """A table as text; numeric columns are set flush right, the entries of column `heading` name the rows.
+
+    One with a `name` can be sorted, filtered by text and by the levels of each row's factors, and shows the
+    `essential` columns at first.
+    """
 
     caption: str
     columns: Sequence[str]
     numeric: Sequence[bool]
     rows: Sequence[Sequence[str]]
     heading: int
+    name: str = ""
+    essential: Sequence[str] = ()
+    factors: Sequence[str] = ()
+    levels: Sequence[Mapping[str, str]] = ()  # of each row
 
 
 @dataclass(frozen=True)
@@ -106,19 +114,26 @@ def write_report(
     failed = cells[cells["status"] != "ok"]
     variants = list(dict.fromkeys(cells["variant"]))
     environment.filters["code"] = code
+    drawn = {
+        name: inline_figure(figures / f"{name}.svg")
+        for name in figure_names(results)
+        if (figures / f"{name}.svg").is_file()
+    }
+    # The answer comes first: that of most images, whose intervals are the best.
+    by_size = sorted(comparisons.values(), key=lambda comparison: -comparison.n_images)
+    sections = [
+        _section(results, comparison, drawn.pop(f"mse_{comparison.split}", None))
+        for comparison in by_size
+    ]
     page = environment.get_template("report.html.j2").render(
         results=results,
         command=command,
         n_ok=len(cells) - len(failed),
         n_variants=len(variants),
         seeds=seed_counts(cells),
-        sections=[_section(comparison) for comparison in comparisons.values()],
+        sections=sections,
         sentences_shown=SENTENCES_SHOWN,
-        figures=[
-            inline_figure(figures / f"{name}.svg")
-            for name in figure_names(results)
-            if (figures / f"{name}.svg").is_file()
-        ],
+        figures=list(drawn.values()),
         failures=cell_table(results, failed, "Cells that failed") if len(failed) else None,
         cells=cell_table(results, cells, "All cells"),
         facts={name: facts(value) for name, value in results.provenance.items()},
@@ -199,7 +214,9 @@ def code(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _section(comparison: StudyComparison) -> dict[str, Any]:
+def _section(
+    results: StudyResults, comparison: StudyComparison, figure: InlineFigure | None
+) -> dict[str, Any]:
     """What the page says of one evaluation split."""
     table = comparison.table
     words = METRICS[comparison.metric].words
@@ -214,11 +231,27 @@ def _section(comparison: StudyComparison) -> dict[str, Any]:
         "split": comparison.split,
         "images": images,
         "sentences": [comparison.sentence(variant) for variant in variants],
-        "table": text_table(
-            display_table(table, comparison.metric, comparison.confidence), caption
-        ),
+        "table": _comparison_table(results, comparison, caption),
+        "figure": figure,
         "notes": footnotes(table, comparison.reference),
         "importance": importance,
         "importance_note": comparison.importance_note,
         "methods": comparison.methods,
     }
+
+
+def _comparison_table(results: StudyResults, comparison: StudyComparison, caption: str) -> Table:
+    """The comparison as a table that readers can sort, filter and narrow."""
+    table = comparison.table
+    levels = {
+        variant.name: {factor: str(variant.levels[factor]) for factor in results.study.factors}
+        for variant in results.study.variants
+    }
+    display = display_table(table, comparison.metric, comparison.confidence)
+    return replace(
+        text_table(display, caption),
+        name=comparison.split,
+        essential=tuple(display.columns),
+        factors=results.study.factors,
+        levels=tuple(levels.get(name, {}) for name in table["variant"]),
+    )

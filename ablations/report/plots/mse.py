@@ -49,7 +49,9 @@ def plot_mse(
     """
     if ax is None:
         panel = _panel(results, split, metric, width=5.2)
-        return _figure(f"{results.study.title}: {METRICS[metric].words} by variant", [panel])
+        return _figure(
+            f"{results.study.title}: {METRICS[metric].words} by variant on {split}", [panel]
+        )
     figure = ax.get_figure(root=True)
     assert figure is not None  # axes that were removed from theirs cannot be drawn into
     extent = ax.get_window_extent()
@@ -62,7 +64,9 @@ def plot_mse(
 def plot_slope_intercept(results: StudyResults, split: str) -> Figure:
     """The squared errors of slope and of intercept by variant, in a panel each. Raises as `plot_mse`."""
     panels = [_panel(results, split, metric, width=3.4) for metric in ("slope", "intercept")]
-    return _figure(f"{results.study.title}: errors of slope and of intercept by variant", panels)
+    return _figure(
+        f"{results.study.title}: errors of slope and of intercept by variant on {split}", panels
+    )
 
 
 def stack_flags(positions: Sequence[float], widths: Sequence[float]) -> list[int]:

@@ -74,6 +74,7 @@ THEME: Any = {
     "ytick.major.width": 0.6,
     "ytick.minor.width": 0.4,
     "axes.axisbelow": True,
+    "text.parse_math": False,  # a title with dollar signs is no formula
     "svg.fonttype": "path",  # glyphs as outlines: labels fit on machines that lack the font
     "svg.hashsalt": "ablations",  # the same ids in every run
 }
