@@ -1,4 +1,4 @@
-"""What a batch of images is: a dense tensor or a `DeltaMap`, on which device, and which of them trains a net.
+"""What trains a net, on which device, and in which form it takes images: the compiled step, delta maps, dense tensors.
 
 The choice is made once, in `engine_for`; `linefit.training` has one loop for all.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterator
 from typing import Literal
 from typing import Protocol as Interface
 
@@ -16,15 +17,20 @@ import torch
 from torch import Tensor, nn
 
 from linefit.deltamap import DeltaImages, DeltaMap, UnsupportedOperation
-from linefit.protocol import Engine
+from linefit.fused import LOSSES, FusedImages, instruction_set, recognise
+from linefit.protocol import Engine, Loss
 
-ResolvedEngine = Literal["delta", "dense"]
+ResolvedEngine = Literal["fused", "delta", "dense"]
+FUSED_PIECE = 5000  # images whose index tables are in memory at a time, where nobody keeps them
 
 
-class ImageSource(Interface):
+class Batches(Interface):
     """A data set that hands a net its batches."""
 
     def batch(self, indices: Tensor) -> Tensor | DeltaMap: ...
+
+
+ImageSource = Batches | FusedImages
 
 
 class DenseImages:
@@ -59,15 +65,26 @@ def engine_for(
     engine: Engine,
     dtype: torch.dtype,
     device: torch.device,
+    loss: Loss = "mse",
 ) -> tuple[ResolvedEngine, str]:
-    """The engine that trains this net, and the reason if it is the dense one although delta maps were asked for.
+    """The engine that trains this net, and the reason if it is the dense one although another was asked for.
 
+    The compiled step trains what it recognises, where it was built and on the CPU.
     Delta maps train whatever has an exact delta form in training and in evaluation mode; a trial pass in each tells. It
     takes two images (one twice): with one alone, a tensor that differs from image to image could not be told from a
     constant. A copy of the net makes it, with running statistics of its own.
     """
     if engine == "dense":
         return "dense", ""
+    if (
+        engine == "auto"
+        and device.type == "cpu"
+        and loss in LOSSES
+        and instruction_set() is not None
+    ):
+        program = recognise(net, *pixels.shape[1:])
+        if program is not None and program.dtype == dtype:
+            return "fused", ""
     images = DeltaImages(pixels[:1].repeat(2, axis=0), dtype=dtype, device=device)
     trial = copy.deepcopy(net)
     try:
@@ -86,6 +103,8 @@ def image_source(
     device: torch.device,
 ) -> ImageSource:
     """The data set in the form that the engine trains on."""
+    if engine == "fused":
+        return FusedImages(pixels, dtype)
     if engine == "delta":
         return DeltaImages(pixels, dtype=dtype, device=device)
     return DenseImages(pixels, dtype, device)
@@ -107,4 +126,11 @@ class StreamedImages:
         source = image_source(
             self.pixels[indices.cpu().numpy()], self.engine, self.dtype, self.device
         )
+        if isinstance(source, FusedImages):
+            raise TypeError("the compiled step predicts images in pieces, not in batches")
         return source.batch(torch.arange(len(indices), device=self.device))
+
+    def pieces(self, size: int) -> Iterator[FusedImages]:
+        """The first `size` images in the compiled step's form, some at a time."""
+        for start in range(0, size, FUSED_PIECE):
+            yield FusedImages(self.pixels[start : min(start + FUSED_PIECE, size)], self.dtype)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from linefit.images import SPLITS
 from linefit.legal import Above, Between
 
-Engine = Literal["auto", "dense"]
+Engine = Literal["auto", "delta", "dense"]
 TrainingSet = Literal["fixed", "per_seed", "fresh"]
 Target = Literal["truth", "posterior"]
 Loss = Literal["mse", "huber", "l1", "cross_entropy"]
@@ -33,7 +33,8 @@ class Protocol:
     # reshuffled every epoch, the last batch is the remainder
     batch_size: Annotated[int, Between(1, MOST_TRAINING_IMAGES)] = 128
     learning_rate: Annotated[float, Above(0)] = 1e-3
-    engine: Engine = "auto"  # delta maps where the net allows it, or always dense tensors
+    # the compiled step where it knows the net, delta maps where they are exact, dense tensors; or from the second on
+    engine: Engine = "auto"
     # the training split's first images, other images for every seed, or other images for every epoch of every seed
     training_set: TrainingSet = "fixed"
     target: Target = "truth"  # the drawn line, or what the exact posterior says of the image

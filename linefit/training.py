@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from linefit.engines import ImageSource, ResolvedEngine
+from linefit.engines import ImageSource, ResolvedEngine, StreamedImages
 from linefit.examples import Examples
+from linefit.fused import FusedImages, FusedTrainer, Program, fused_predictions, recognise
 from linefit.losses import LOSSES
 from linefit.optimisers import OPTIMISERS, set_learning_rate
 from linefit.protocol import Protocol
@@ -52,15 +53,55 @@ class EagerSteps:
         self.rates = iter(learning_rates(protocol))
 
     def take(self, examples: Examples, batches: Iterable[Tensor]) -> Tensor:
+        images = examples.images
+        if isinstance(images, FusedImages):
+            raise TypeError(
+                "images in the compiled step's form have no batches: FusedSteps takes them"
+            )
         total = torch.zeros((), dtype=torch.float64, device=examples.targets.device)
         for indices in batches:
             set_learning_rate(self.optimiser, next(self.rates))
             self.optimiser.zero_grad()
-            loss = self.loss(self.net, examples.images.batch(indices), examples.targets[indices])
+            loss = self.loss(self.net, images.batch(indices), examples.targets[indices])
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
             total += loss.detach() * len(indices)
         return total
+
+
+class FusedSteps:
+    """Steps by the compiled program of a net that `linefit.fused` recognises."""
+
+    def __init__(self, net: nn.Module, protocol: Protocol) -> None:
+        self.net, self.protocol = net, protocol
+        self.rates = learning_rates(protocol)
+        self.trainer: FusedTrainer | None = None  # the first images say how large they are
+
+    def take(self, examples: Examples, batches: Iterable[Tensor]) -> Tensor:
+        images, batches = examples.images, list(batches)
+        if not isinstance(images, FusedImages):
+            raise TypeError("FusedSteps takes images in the compiled step's form")
+        if self.trainer is None:
+            program, loss = _program(self.net, images), self.protocol.loss
+            if loss == "cross_entropy":
+                raise ValueError("the compiled step has no cross-entropy")
+            self.trainer = FusedTrainer(program, loss, self.protocol.weight_decay)
+        done = self.trainer.done
+        rates = self.rates[done : done + len(batches)]
+        total = self.trainer.take(images, examples.targets, batches, rates)
+        return torch.tensor(total, dtype=torch.float64)
+
+
+def steps_for(net: nn.Module, protocol: Protocol, engine: ResolvedEngine) -> Steps:
+    """Whoever takes the steps of an engine."""
+    return FusedSteps(net, protocol) if engine == "fused" else EagerSteps(net, protocol, engine)
+
+
+def _program(net: nn.Module, images: FusedImages) -> Program:
+    program = recognise(net, *images.pixels.shape[1:])
+    if program is None:
+        raise ValueError("the compiled step does not know this net")
+    return program
 
 
 @dataclass(frozen=True)
@@ -88,6 +129,10 @@ def predict(net: nn.Module, images: ImageSource, size: int) -> Tensor:
 
     Made in evaluation mode, whatever the net's own is: dropout and batch statistics are for training.
     """
+    if isinstance(images, FusedImages):
+        return fused_predictions(_program(net, images), images, size)
+    if isinstance(images, StreamedImages) and images.engine == "fused":
+        return torch.cat([predict(net, piece, len(piece)) for piece in images.pieces(size)])
     device = next(net.parameters()).device
     batches = torch.split(torch.arange(size, device=device), PREDICTION_BATCH)
     with evaluating(net):

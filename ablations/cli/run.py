@@ -138,4 +138,16 @@ def describe(plan: Plan, options: Options) -> str:
     if not plan.todo:
         return counts
     place = f"on {options.resolved_device()}, {workers} worker{'s' if workers > 1 else ''}"
-    return f"{counts} {place}, {plan.estimate(workers)}"
+    return f"{counts} {place}, {plan.estimate(workers)}{_without_compiled_step(options)}"
+
+
+def _without_compiled_step(options: Options) -> str:
+    """A line for whoever trains on a CPU without it."""
+    from linefit.fused import instruction_set
+
+    if options.resolved_device() != "cpu" or instruction_set() is not None:
+        return ""
+    return (
+        "\nThe compiled training step was not built when this package was installed (it takes a C++ compiler): "
+        "nets train by numba kernels, several times slower."
+    )

@@ -30,7 +30,7 @@ from linefit.engines import (
 )
 from linefit.examples import Examples, training_examples
 from linefit.splits import evaluation_images, training_images
-from linefit.training import EagerSteps, cell_seeds, predict, train
+from linefit.training import cell_seeds, predict, steps_for, train
 
 DTYPE = torch.float32
 
@@ -92,12 +92,14 @@ def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], obje
     protocol = cell.protocol
     initial_seed, shuffle_seed = cell_seeds(cell.seed)
     net = build(**cell.variant.net, seed=initial_seed).to(device=device, dtype=DTYPE)
-    engine, message = engine_for(net, training_images(1).pixels, protocol.engine, DTYPE, device)
+    engine, message = engine_for(
+        net, training_images(1).pixels, protocol.engine, DTYPE, device, protocol.loss
+    )
     if engine == "dense":
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = train(
         net,
-        EagerSteps(net, protocol, engine),
+        steps_for(net, protocol, engine),
         training_examples(protocol, cell.seed, engine, DTYPE, device),
         _validation(engine, device),
         protocol,

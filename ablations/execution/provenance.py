@@ -37,6 +37,7 @@ def provenance() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gib": _memory_gib(),
         "gpu": _gpu(),
+        "compiled_step": _compiled_step(),
     }
 
 
@@ -76,3 +77,10 @@ def _gpu() -> str | None:
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def _compiled_step() -> str | None:
+    """The instruction set of the compiled training step, None where it was not built."""
+    from linefit.fused import instruction_set
+
+    return instruction_set()

@@ -37,7 +37,7 @@ CELL_TYPES: dict[str, str | None] = {
     "peak_memory_mib": "float64",  # of the worker process during the cell
     "device": "str",
     "threads": "int64",
-    "engine_used": "str",  # delta or dense; the factor `engine` is what the study asks for
+    "engine_used": "str",  # fused, delta or dense; the factor `engine` is what the study asks for
     "epochs_done": "int64",
     "train_loss": "float64",  # of the last epoch
     "val_mse": "float64",  # of the last epoch

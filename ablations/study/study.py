@@ -19,7 +19,7 @@ from linefit.images import SPLITS
 from linefit.levels import absolute
 from linefit.protocol import Protocol
 
-ENGINE_VERSION = 1  # raise it when a change of the code changes what a cell's numbers are
+ENGINE_VERSION = 2  # raise it when a change of the code changes what a cell's numbers are
 # In every cell's key. A factor or a field of a split that came later is in it only where it is not at its default, so
 # that cells which do not use it keep their keys. Never add to these.
 FIRST_FACTORS = (

@@ -7,6 +7,7 @@ import torch
 
 from linefit.architectures import build
 from linefit.engines import StreamedImages, engine_for, image_source, resolve_device
+from linefit.fused import instruction_set
 from linefit.images import lab_images
 from linefit.training import predict
 
@@ -14,9 +15,12 @@ CPU = torch.device("cpu")
 PIXELS = lab_images(4).pixels
 
 
-def test_nets_with_an_exact_delta_form_train_with_it_and_others_say_why_not():
+def test_nets_train_in_the_fastest_form_and_others_say_why_not():
     net = build("conv2", "cartesian", "max", 3, seed=0)
-    assert engine_for(net, PIXELS, "auto", torch.float32, CPU) == ("delta", "")
+    fastest = "delta" if instruction_set() is None else "fused"
+    assert engine_for(net, PIXELS, "auto", torch.float32, CPU) == (fastest, "")
+    assert engine_for(net, PIXELS, "auto", torch.float32, CPU, "cross_entropy") == ("delta", "")
+    assert engine_for(net, PIXELS, "delta", torch.float32, CPU) == ("delta", "")
     assert engine_for(net, PIXELS, "dense", torch.float32, CPU) == ("dense", "")
     strided = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, stride=2), torch.nn.Flatten())
     engine, reason = engine_for(strided, PIXELS, "auto", torch.float32, CPU)

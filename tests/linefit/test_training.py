@@ -8,11 +8,14 @@ from torch.nn import functional as F
 from linefit.architectures import build
 from linefit.engines import image_source
 from linefit.examples import Examples
+from linefit.fused import instruction_set
 from linefit.images import lab_images
 from linefit.protocol import Protocol
-from linefit.training import EagerSteps, cell_seeds, predict, train
+from linefit.training import cell_seeds, predict, steps_for, train
 
 CPU = torch.device("cpu")
+# The compiled step is there wherever a compiler was when the package was installed.
+ENGINES = ["delta", "dense"] + ["fused"] * (instruction_set() is not None)
 TRAINING, VALIDATION = lab_images(200), lab_images(60, random_offset=33_333)
 PROTOCOL = Protocol(train_size=200, epochs=3, batch_size=64, learning_rate=3e-3)
 NETS = [
@@ -34,7 +37,7 @@ def run(levels, engine, dtype=torch.float64, protocol=PROTOCOL, seed=0):
     training_examples = examples(TRAINING, engine, dtype)
     training = train(
         net,
-        EagerSteps(net, protocol, engine),
+        steps_for(net, protocol, engine),
         lambda _: training_examples,
         examples(VALIDATION, engine, dtype),
         protocol,
@@ -71,7 +74,7 @@ def lab_loop(levels, dtype):
 
 
 @pytest.mark.parametrize("levels", NETS, ids=["simple", "max", "coordconv"])
-@pytest.mark.parametrize("engine", ["delta", "dense"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_training_is_the_labs_loop(levels, engine):
     expected_loss, expected_mse = lab_loop(levels, torch.float64)
     _, training = run(levels, engine)
@@ -81,7 +84,7 @@ def test_training_is_the_labs_loop(levels, engine):
     np.testing.assert_allclose(training.val_mse, expected_mse, rtol=1e-9)
 
 
-@pytest.mark.parametrize("engine", ["delta", "dense"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_same_seed_gives_the_same_bits(engine):
     one, other = (run(NETS[2], engine, torch.float32)[1] for _ in range(2))
     np.testing.assert_array_equal(one.train_loss, other.train_loss)
@@ -93,12 +96,12 @@ def test_predictions_do_not_depend_on_batches_or_on_the_engine():
     pixels = lab_images(603, random_offset=99_999).pixels
     with torch.no_grad():
         expected = net(torch.from_numpy(pixels)[:, None].double())
-    for engine in ("dense", "delta"):
+    for engine in ENGINES:
         predictions = predict(net, image_source(pixels, engine, torch.float64, CPU), len(pixels))
         torch.testing.assert_close(predictions, expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("engine", ["delta", "dense"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_loss_that_is_not_finite_ends_the_training(engine):
     protocol = Protocol(train_size=200, epochs=50, batch_size=64, learning_rate=1e30)
     _, training = run(NETS[1], engine, torch.float32, protocol)
@@ -131,7 +134,7 @@ def test_predictions_are_made_in_evaluation_mode_and_training_goes_on_in_its_own
         training_examples = examples(TRAINING, engine, torch.float32)
         training = train(
             net,
-            EagerSteps(net, protocol, engine),
+            steps_for(net, protocol, engine),
             lambda _, given=training_examples: given,
             examples(VALIDATION, engine, torch.float32),
             protocol,

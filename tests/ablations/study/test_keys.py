@@ -53,11 +53,24 @@ def keys(name):
     return cells[0].key, cells[-1].key
 
 
+@pytest.fixture
+def first_engine(monkeypatch):
+    """The version of the first release: a later one gives other numbers, and so other keys."""
+    monkeypatch.setattr(study_module, "ENGINE_VERSION", 1)
+
+
 @pytest.mark.parametrize("name", GOLDEN)
-def test_keys_are_those_of_the_first_release(name):
+def test_keys_are_those_of_the_first_release(name, first_engine):
     assert keys(name) == GOLDEN[name]
 
 
+def test_another_version_of_the_engine_has_other_keys():
+    assert keys("grid") != GOLDEN["grid"]
+
+
+@pytest.mark.xfail(
+    reason="results/ were made by engine version 1; they are to be made again", strict=True
+)
 @pytest.mark.parametrize("name", ["quick", "lab5"])
 def test_keys_are_those_of_the_committed_results(name):
     committed = pd.read_csv(SHIPPED.parents[1] / "results" / name / "cells.csv")
@@ -70,7 +83,7 @@ def later_factor(monkeypatch):
     monkeypatch.setitem(FACTORS, "head", Plain(Legal(str), "mlp"))
 
 
-def test_a_later_factor_leaves_the_keys_of_cells_that_do_not_use_it(later_factor):
+def test_a_later_factor_leaves_the_keys_of_cells_that_do_not_use_it(later_factor, first_engine):
     cell = study("grid").cells()[0]
     plain, other = (
         replace(cell, variant=replace(cell.variant, levels={**cell.variant.levels, "head": head}))
@@ -81,7 +94,9 @@ def test_a_later_factor_leaves_the_keys_of_cells_that_do_not_use_it(later_factor
     assert other.configuration["head"] == "least_squares"
 
 
-def test_a_later_field_of_a_split_leaves_the_keys_of_cells_that_do_not_use_it(monkeypatch):
+def test_a_later_field_of_a_split_leaves_the_keys_of_cells_that_do_not_use_it(
+    monkeypatch, first_engine
+):
     @dataclass(frozen=True)
     class LaterSplit:
         size: int

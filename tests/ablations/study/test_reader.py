@@ -126,7 +126,7 @@ width = 8
         (GRID.replace("seeds = 2", 'title = 3\nseeds = "x"'), "title: 3 is not legal"),
         (GRID + "[protocol]\ntrain_size = 40000\n", "from 1 to 33333"),
         (GRID + "[protocol]\nlearning_rate = 0\n", "a positive number"),
-        (GRID + '[protocol]\nengine = "fast"\n', "one of auto, dense"),
+        (GRID + '[protocol]\nengine = "fast"\n', "one of auto, delta, dense"),
         (GRID + '[evaluation]\nsplits = ["val"]\n', "one of test, test_large"),
         (GRID + '[evaluation]\nyardsticks = ["least_square"]\n', "did you mean 'least_squares'"),
         (GRID + '[comparison]\nagainst = "best"\nmargin = 0.9\n', "a ratio above 1"),

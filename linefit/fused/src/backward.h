@@ -1,0 +1,252 @@
+// Backward through pooling and convolutions, for the batch that `Forward` holds.
+
+template <class T, int LANES, int ROWS>
+struct Backward : Forward<T, LANES, ROWS> {
+    typedef Forward<T, LANES, ROWS> Base;
+    typedef typename Base::K K;
+    typedef typename Base::Vec Vec;
+    typedef typename Base::Ints Ints;
+    typedef typename Base::Layer Layer;
+    using Base::layer, Base::layout, Base::program, Base::tables, Base::theta;
+
+    static constexpr int64_t CHUNK = 64;  // rows of a product whose operands stay in cache
+
+    Buffer<T> transposed[MAX_DEPTH + 1];  // weights as [tap][out][in]
+    Buffer<T> reached, sent, totals, patches, item_sums;
+    Buffer<int32_t> touched, items_of, rows_of, patch_rows;
+
+    using Base::Base;
+
+    void transpose_weights() {
+        for (int l = 1; l <= program.depth; ++l) {
+            size_t in = layer[l - 1].stride, out = layer[l].stride;
+            T* to = transposed[l].need(TAPS * in * out);
+            for (int tap = 0; tap < TAPS; ++tap)
+                transpose(theta + layout.weight[l] + tap * in * out, in, out, to + tap * in * out);
+        }
+    }
+
+    static void transpose(const T* from, size_t rows, size_t columns, T* to) {
+        for (size_t r = 0; r < rows; r += 8)
+            for (size_t c = 0; c < columns; ++c)
+                for (size_t i = r; i < r + 8; ++i) to[c * rows + i] = from[i * columns + c];
+    }
+
+    void zero_gradients(int l) {
+        Layer& at = layer[l];
+        at.gradient.zeros(size_t(at.classes + at.nodes + 1) * at.stride);
+    }
+
+    // Through the global maximum and the last convolution at once: the gradient reaches one patch an image and channel.
+    // `features` [image][channel] and their gradient `g`.
+    void from_maximum(const T* features, const T* g, T* gradient) {
+        const int l = program.depth;
+        Layer &at = layer[l], &below = layer[l - 1];
+        const size_t in = below.stride, out = at.stride;
+        const int64_t rows = at.classes + at.nodes, images = this->images;
+        T* to_weight = patches.zeros(TAPS * in * out);  // [tap][out][in]
+        if (l > 1) zero_gradients(l - 1);
+        int32_t *item_of_row = items_of.need(rows), *row_of_item = rows_of.need(images);
+        int32_t* children = patch_rows.need(images * TAPS);
+        T* sums = item_sums.need(images);
+        for (int64_t row = 0; row < rows; ++row) item_of_row[row] = -1;
+        for (int c = 0; c < at.width; ++c) {
+            int64_t items = 0;
+            T bias = 0;
+            for (int64_t n = 0; n < images; ++n) {
+                T value = g[n * out + c];
+                if (features[n * out + c] <= 0 || value == 0) continue;
+                bias += value;
+                int32_t row = this->chosen.data[n * out + c];
+                if (item_of_row[row] < 0) {
+                    item_of_row[row] = int32_t(items);
+                    row_of_item[items] = row;
+                    sums[items++] = 0;
+                }
+                sums[item_of_row[row]] += value;
+            }
+            gradient[layout.bias[l] + c] += bias;
+            for (int64_t i = 0; i < items; ++i) {
+                item_of_row[row_of_item[i]] = -1;
+                patch(l, row_of_item[i], children + i * TAPS);
+            }
+            if (l == 1) input_patches(c, items, row_of_item, sums, children, to_weight);
+            else
+                for (int tap = 0; tap < TAPS; ++tap) {
+                    size_t at_tap = (tap * out + c) * in;
+                    for (size_t k = 0; k < in; k += LANES)
+                        one_tap(items, sums, children + tap, transposed[l].data + at_tap + k, below.z.data + k,
+                                below.gradient.data + k, in, to_weight + at_tap + k);
+                }
+        }
+        for (int tap = 0; tap < TAPS; ++tap)
+            for (size_t c = 0; c < out; ++c)
+                for (int k = 0; k < below.width; ++k)
+                    gradient[layout.weight[l] + (tap * in + k) * out + c] += to_weight[(tap * out + c) * in + k];
+    }
+
+    // Rows of the layer below that a row of layer l reads through its taps.
+    void patch(int l, int32_t row, int32_t* children) {
+        Layer &at = layer[l], &below = layer[l - 1];
+        const Level& level = *at.level;
+        int32_t node = row < at.classes ? -1 : at.used.data[row - at.classes];
+        const int32_t* classes = level.children.data() + (node < 0 ? row : level.base[node]) * TAPS;
+        for (int tap = 0; tap < TAPS; ++tap)
+            children[tap] = classes[tap] < 0 ? int32_t(below.classes + below.nodes) : classes[tap];
+        if (node < 0) return;
+        for (int64_t e = level.first[node]; e < level.first[node + 1]; ++e)
+            children[level.edge[e] & 15] = below.classes + below.local.data[level.edge[e] >> 4];
+    }
+
+    static void one_tap(int64_t items, const T* g, const int32_t* children, const T* weight, const T* z, T* gradient,
+                        size_t stride, T* to_weight) {
+        Vec sum = {}, w = K::load(weight);
+        for (int64_t i = 0; i < items; ++i) {
+            size_t row = children[i * TAPS] * stride;
+            sum += g[i] * K::relu(K::load(z + row));
+            K::add(gradient + row, g[i] * w);
+        }
+        K::store(to_weight, sum);
+    }
+
+    // The same where the patch is of the input: constants everywhere, and a one in channel 0 where a pixel is lit.
+    void input_patches(int c, int64_t items, const int32_t* rows, const T* g, const int32_t* children, T* to_weight) {
+        Layer &at = layer[1], &input = layer[0];
+        const size_t in = input.stride, out = at.stride;
+        for (int64_t i = 0; i < items; ++i) {
+            int32_t base = rows[i] < at.classes ? rows[i] : at.level->base[at.used.data[rows[i] - at.classes]];
+            for (int tap = 0; tap < TAPS; ++tap) {
+                int32_t child = at.level->children[base * TAPS + tap];
+                if (child < 0) continue;
+                T* to = to_weight + (tap * out + c) * in;
+                for (int k = 0; k < input.width; ++k) to[k] += g[i] * input.value.data[child * in + k];
+                if (children[i * TAPS + tap] == input.classes) to[0] += g[i];
+            }
+        }
+    }
+
+    // From the gradient of features [image][channel] to that of the last layer's values.
+    void from_average(const T* g) {
+        Layer& at = this->last();
+        const size_t stride = at.stride;
+        zero_gradients(program.depth);
+        T* total = totals.zeros(stride);
+        T* nodes = at.gradient.data + at.classes * stride;
+        const T share = T(1) / T(tables->area());
+        for (int64_t n = 0; n < this->images; ++n) {
+            int64_t count;
+            const int32_t* node = this->nodes_of(at, n, count);
+            for (size_t c = 0; c < stride; c += LANES) {
+                Vec value = share * K::load(g + n * stride + c);
+                K::add(total + c, value);
+                for (int64_t i = 0; i < count; ++i) K::add(nodes + at.local.data[node[i]] * stride + c, value);
+            }
+        }
+        T* sites = item_sums.zeros(at.classes);  // that show a class
+        for (int32_t cls : at.level->class_of_site) sites[cls] += 1;
+        for (int cls = 0; cls < at.classes; ++cls)
+            for (size_t c = 0; c < stride; c += LANES)
+                K::store(at.gradient.data + cls * stride + c, sites[cls] * K::load(total + c));
+        for (int64_t p = 0; p < at.nodes; ++p)
+            for (size_t c = 0; c < stride; c += LANES)
+                K::add(at.gradient.data + at.level->base[at.used.data[p]] * stride + c, -K::load(nodes + p * stride + c));
+    }
+
+    // From the gradient of layer l's values to those of its parameters and of the layer below.
+    void convolution(int l, T* gradient) {
+        Layer &at = layer[l], &below = layer[l - 1];
+        const Level& level = *at.level;
+        const size_t out = at.stride;
+        T* own = at.gradient.data;
+        T* total = totals.need(at.classes * out);  // of a class: its own and that of the nodes in its place
+        for (size_t i = 0; i < (at.classes + at.nodes) * out; i += LANES)
+            K::store(own + i, K::load(at.z.data + i) > Vec{} ? K::load(own + i) : Vec{});
+        std::memcpy(total, own, at.classes * out * sizeof(T));
+
+        T* sums = reached.zeros(below.nodes * TAPS * out);  // [node below][tap][out]: of what reads it
+        int32_t* rows = touched.zeros(below.nodes + 1);
+        for (int64_t p = 0; p < at.nodes; ++p) {
+            const T* g = own + (at.classes + p) * out;
+            if (!K::any(g, int(out))) continue;
+            int32_t node = at.used.data[p];
+            for (size_t c = 0; c < out; c += LANES) K::add(total + level.base[node] * out + c, K::load(g + c));
+            for (int64_t e = level.first[node]; e < level.first[node + 1]; ++e) {
+                int32_t child = below.local.data[level.edge[e] >> 4];
+                rows[child] = 1;
+                T* to = sums + (size_t(child) * TAPS + (level.edge[e] & 15)) * out;
+                for (size_t c = 0; c < out; c += LANES) K::add(to + c, K::load(g + c));
+            }
+        }
+        int64_t count = 0;
+        for (int32_t u = 0; u < below.nodes; ++u)
+            if (rows[u]) rows[count++] = u;
+
+        for (int cls = 0; cls < at.classes; ++cls)
+            for (size_t c = 0; c < out; c += LANES)
+                K::add(gradient + layout.bias[l] + c, K::load(total + cls * out + c));
+        weights(l, rows, count, sums, total, gradient + layout.weight[l]);
+        if (l > 1) inputs(l, rows, count, sums, total);
+    }
+
+    void weights(int l, const int32_t* rows, int64_t count, const T* sums, const T* total, T* to) {
+        Layer &at = layer[l], &below = layer[l - 1];
+        const size_t in = below.stride, out = at.stride;
+        const T *left[CHUNK], *right[CHUNK];
+        for (int64_t begin = 0; begin < count; begin += CHUNK)
+            for (int tap = 0; tap < TAPS; ++tap) {
+                int64_t pairs = 0;
+                for (int64_t i = begin; i < count && i < begin + CHUNK; ++i, ++pairs) {
+                    left[pairs] = below.difference.data + rows[i] * in;
+                    right[pairs] = sums + (size_t(rows[i]) * TAPS + tap) * out;
+                }
+                K::accumulate(pairs, left, right, below.width, int(out / LANES), to + tap * in * out, out);
+            }
+        for (int begin = 0; begin < at.classes; begin += CHUNK)
+            for (int tap = 0; tap < TAPS; ++tap) {
+                int64_t pairs = 0;
+                for (int cls = begin; cls < at.classes && cls < begin + CHUNK; ++cls) {
+                    int32_t child = at.level->children[cls * TAPS + tap];
+                    if (child < 0) continue;
+                    left[pairs] = below.value.data + child * in;
+                    right[pairs++] = total + cls * out;
+                }
+                K::accumulate(pairs, left, right, below.width, int(out / LANES), to + tap * in * out, out);
+            }
+    }
+
+    void inputs(int l, const int32_t* rows, int64_t count, const T* sums, const T* total) {
+        Layer &at = layer[l], &below = layer[l - 1];
+        const size_t in = below.stride, out = at.stride;
+        const int vectors = int(in / LANES);
+        zero_gradients(l - 1);
+        T* to = below.gradient.data;
+        T* buffer = sent.need(CHUNK * TAPS * in);
+        typename K::Panel by_node{transposed[l].data, TAPS, at.width, out * in, in};
+        for (int64_t begin = 0; begin < count; begin += CHUNK) {
+            int64_t some = count - begin < CHUNK ? count - begin : CHUNK;
+            K::multiply(some, [=](int64_t r, int tap) { return sums + (size_t(rows[begin + r]) * TAPS + tap) * out; },
+                        by_node, vectors, [](int v) { return size_t(v) * LANES; }, nullptr, buffer, in, this->complete,
+                        this->scratch);
+            for (int64_t r = 0; r < some; ++r) {
+                int32_t u = rows[begin + r], base = below.level->base[below.used.data[u]];
+                for (size_t k = 0; k < in; k += LANES) {
+                    Vec value = K::load(buffer + r * in + k);
+                    K::store(to + (below.classes + u) * in + k, value);
+                    K::add(to + base * in + k, -value);
+                }
+            }
+        }
+        typename K::Panel by_class{transposed[l].data, 1, at.width, 0, in};
+        for (int begin = 0; begin < at.classes; begin += CHUNK) {
+            int some = at.classes - begin < CHUNK ? at.classes - begin : int(CHUNK);
+            K::multiply(some, [=](int64_t r, int) { return total + (begin + r) * out; }, by_class, TAPS * vectors,
+                        [=](int v) { return v / vectors * in * out + v % vectors * size_t(LANES); }, nullptr, buffer,
+                        TAPS * in, this->complete, this->scratch);
+            for (int64_t r = 0; r < some * TAPS; ++r) {
+                int32_t child = at.level->children[begin * TAPS + r];
+                if (child < 0) continue;
+                for (size_t k = 0; k < in; k += LANES) K::add(to + child * in + k, K::load(buffer + r * in + k));
+            }
+        }
+    }
+};

@@ -1,0 +1,188 @@
+// Dense inner kernels on padded rows: matrix products tiled in registers. Included once per instruction set, inside
+// that set's namespace. Sums run in one fixed order, so that results depend on nothing but the arguments.
+
+// Memory that is kept from step to step. Throws std::bad_alloc.
+template <class E>
+class Buffer {
+public:
+    Buffer() = default;
+    Buffer(const Buffer&) = delete;
+    ~Buffer() { std::free(data); }
+
+    E* need(size_t count) {
+        if (count > size) {
+            std::free(data);
+            size = 0;
+            data = static_cast<E*>(std::aligned_alloc(64, (count * sizeof(E) + 63) / 64 * 64));
+            if (!data) throw std::bad_alloc();
+            size = count;
+        }
+        return data;
+    }
+
+    E* zeros(size_t count) {
+        std::memset(need(count), 0, count * sizeof(E));
+        return data;
+    }
+
+    E* data = nullptr;
+
+private:
+    size_t size = 0;
+};
+
+template <class T> struct Integer;
+template <> struct Integer<float> { typedef int32_t type; };
+template <> struct Integer<double> { typedef int64_t type; };
+
+// ROWS x 3 vectors are what a tile of a product keeps in registers.
+template <class T, int LANES, int ROWS>
+struct Kernels {
+    typedef typename Integer<T>::type Int;
+    typedef T Vec __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
+    typedef Int Ints __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
+
+    static Vec load(const T* from) { return *reinterpret_cast<const Vec*>(from); }
+    static void store(T* to, Vec value) { *reinterpret_cast<Vec*>(to) = value; }
+    static void add(T* to, Vec value) { store(to, load(to) + value); }
+    // As in a dense net: NaN stays NaN.
+    static Vec relu(Vec value) { return value < Vec{} ? Vec{} : value; }
+
+    static T sum(Vec value) {
+        T lane[LANES];
+        store(lane, value);
+        for (int half = LANES / 2; half; half /= 2)
+            for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+        return lane[0];
+    }
+
+    static bool any(const T* row, int count) {
+        Ints bits = {};
+        for (int i = 0; i < count; i += LANES) bits |= *reinterpret_cast<const Ints*>(row + i);
+        Int lane[LANES], all = 0;
+        std::memcpy(lane, &bits, sizeof lane);
+        for (int i = 0; i < LANES; ++i) all |= lane[i];
+        return all << 1 != 0;  // -0 is zero
+    }
+
+    // Which columns of a few rows are not all zero: the only ones that a product needs.
+    static int columns(const T* const* row, int width, uint16_t* list) {
+        int count = 0;
+        for (int k = 0; k < width; k += LANES) {
+            Ints bits = {};
+            for (int r = 0; r < ROWS; ++r) bits |= *reinterpret_cast<const Ints*>(row[r] + k);
+            Int lane[LANES];
+            std::memcpy(lane, &bits, sizeof lane);
+            for (int i = 0; i < LANES && k + i < width; ++i) {
+                list[count] = uint16_t(k + i);
+                count += lane[i] != 0;
+            }
+        }
+        return count;
+    }
+
+    // A matrix product's right side: for each of `segments` runs of `width` rows a panel [width][stride], `step` apart.
+    struct Panel {
+        const T* data;
+        int segments, width;
+        size_t step, stride;
+    };
+
+    // Rows times a panel: `row_at(r, segment)` points to `width` values (padded with zeros to a multiple of LANES);
+    // vector v of the result's row r is at `out + r * out_stride + v * LANES`, its columns at `offset(v)` of the panel.
+    // `initial` is what a row starts from, or null. Columns that are zero in ROWS rows at once are left out unless
+    // `complete`: needed where weights are not finite, as zero times infinity is NaN.
+    template <class RowAt, class Offset>
+    static void multiply(int64_t rows, RowAt row_at, const Panel& panel, int vectors, Offset offset, const T* initial,
+                         T* out, size_t out_stride, bool complete, Buffer<uint16_t>& scratch) {
+        uint16_t* lists = scratch.need(size_t(panel.segments) * (panel.width + LANES));
+        const T* row[TAPS][ROWS];
+        int count[TAPS];
+        for (int64_t begin = 0; begin < rows; begin += ROWS) {
+            int valid = int(rows - begin < ROWS ? rows - begin : ROWS);
+            for (int s = 0; s < panel.segments; ++s) {
+                for (int r = 0; r < ROWS; ++r) row[s][r] = row_at(begin + (r < valid ? r : valid - 1), s);
+                uint16_t* list = lists + size_t(s) * (panel.width + LANES);
+                if (complete) {
+                    for (int k = 0; k < panel.width; ++k) list[k] = uint16_t(k);
+                    count[s] = panel.width;
+                } else {
+                    count[s] = columns(row[s], panel.width, list);
+                }
+            }
+            for (int v = 0; v < vectors; v += 3) {
+                size_t offsets[3] = {offset(v), offset(v + 1), offset(v + 2)};
+                T* to = out + begin * out_stride + v * LANES;
+                const T* from = initial ? initial + v * LANES : nullptr;
+                switch (vectors - v) {
+                    case 1: tile<1>(panel, row, lists, count, offsets, from, to, out_stride, valid); break;
+                    case 2: tile<2>(panel, row, lists, count, offsets, from, to, out_stride, valid); break;
+                    default: tile<3>(panel, row, lists, count, offsets, from, to, out_stride, valid);
+                }
+            }
+        }
+    }
+
+    template <int V>
+    static void tile(const Panel& panel, const T* const (*row)[ROWS], const uint16_t* lists, const int* count,
+                     const size_t* offsets, const T* initial, T* out, size_t out_stride, int valid) {
+        Vec sums[ROWS][V];
+        for (int v = 0; v < V; ++v)
+            for (int r = 0; r < ROWS; ++r) sums[r][v] = initial ? load(initial + v * LANES) : Vec{};
+        for (int s = 0; s < panel.segments; ++s) {
+            const T* a[ROWS];
+            for (int r = 0; r < ROWS; ++r) a[r] = row[s][r];
+            const T* data = panel.data + s * panel.step;
+            const uint16_t* list = lists + size_t(s) * (panel.width + LANES);
+            for (int i = 0; i < count[s]; ++i) {
+                size_t k = list[i];
+                Vec w[V];
+                for (int v = 0; v < V; ++v) w[v] = load(data + k * panel.stride + offsets[v]);
+                for (int r = 0; r < ROWS; ++r)
+                    for (int v = 0; v < V; ++v) sums[r][v] += a[r][k] * w[v];
+            }
+        }
+        for (int r = 0; r < valid; ++r)
+            for (int v = 0; v < V; ++v) store(out + r * out_stride + v * LANES, sums[r][v]);
+    }
+
+    // to[k][..] += sum over pairs of left[k] * right[..], for k below `width`; both sides are given row by row.
+    static void accumulate(int64_t pairs, const T* const* left, const T* const* right, int width, int vectors, T* to,
+                           size_t stride) {
+        for (int k = 0; k < width; k += ROWS)
+            for (int v = 0; v < vectors; v += 3) {
+                T* at = to + k * stride + v * LANES;
+                int rows = width - k;
+                switch (vectors - v) {
+                    case 1: outer<1>(pairs, left, right, k, v * LANES, rows, at, stride); break;
+                    case 2: outer<2>(pairs, left, right, k, v * LANES, rows, at, stride); break;
+                    default: outer<3>(pairs, left, right, k, v * LANES, rows, at, stride);
+                }
+            }
+    }
+
+    template <int V>
+    static void outer(int64_t pairs, const T* const* left, const T* const* right, int k, int column, int rows, T* to,
+                      size_t stride) {
+        if (rows >= ROWS) outer_rows<V, ROWS>(pairs, left, right, k, column, to, stride);
+        else
+            for (int r = 0; r < rows; ++r) outer_rows<V, 1>(pairs, left, right, k + r, column, to + r * stride, stride);
+    }
+
+    template <int V, int R>
+    static void outer_rows(int64_t pairs, const T* const* left, const T* const* right, int k, int column, T* to,
+                           size_t stride) {
+        Vec sums[R][V];
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < V; ++v) sums[r][v] = load(to + r * stride + v * LANES);
+        for (int64_t i = 0; i < pairs; ++i) {
+            const T *a = left[i] + k, *b = right[i] + column;
+            Vec y[V];
+            for (int v = 0; v < V; ++v) y[v] = load(b + v * LANES);
+            for (int r = 0; r < R; ++r)
+                for (int v = 0; v < V; ++v) sums[r][v] += a[r] * y[v];
+        }
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < V; ++v) store(to + r * stride + v * LANES, sums[r][v]);
+    }
+};

@@ -1,0 +1,36 @@
+// Index tables of a data set of binary images: which feature vectors its images have at all, and which pixels they
+// come from. No feature value lives here.
+//
+// After `depth` 3x3 convolutions a site's features depend on the pixels around it and, through constant channels and
+// the border, on where it is. A *node* is one such neighbourhood, met anywhere in the data set; a *class* is the
+// neighbourhood of a site of the empty image. What a node adds to its class comes from the nodes one layer below it.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+struct Level {
+    int32_t classes = 0;
+    std::vector<int32_t> class_of_site;  // [area]
+    std::vector<int32_t> children;       // [class][tap]: class one layer below, -1 outside the map
+    int64_t nodes = 0;
+    std::vector<int32_t> base;           // [node]: the class it replaces
+    std::vector<int64_t> first;          // [node + 1]: its edges
+    std::vector<uint32_t> edge;          // node one layer below << 4 | tap
+    std::vector<int64_t> start;          // [image + 1]
+    std::vector<int32_t> node;           // [start[images]]: the nodes of every image, site by site
+};
+
+struct Tables {
+    int32_t images, height, width, depth;
+    std::vector<Level> level;      // 0: pixels, one node (lit); 1 .. depth
+    std::vector<uint16_t> site;    // [start[images]] of the last level
+    std::vector<uint64_t> active;  // [image][row]: bit x is set where the last level has a node
+
+    int area() const { return height * width; }
+    bool is_active(int64_t image, int site) const {
+        return active[image * height + site / width] >> (site % width) & 1;
+    }
+};
+
+// `classes` [area] are the classes of the constant channels at every site. Throws std::bad_alloc.
+Tables* build_tables(const uint8_t* pixels, int64_t images, int height, int width, int depth, const int32_t* classes);

@@ -1,0 +1,125 @@
+"""What the compiled step takes on, and above all what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from linefit.architectures import LineNet, build
+from linefit.fused import recognise
+
+
+def net(pooling: str = "max") -> LineNet:
+    return build("conv2", "cartesian", pooling, 4, dim=9, seed=0)
+
+
+def replaced(path: str, module: nn.Module) -> LineNet:
+    changed = net()
+    changed.set_submodule(path, module)
+    return changed
+
+
+def changed(change, pooling: str = "max") -> LineNet:
+    made = net(pooling)
+    change(made)
+    return made
+
+
+class Loud(nn.ReLU):
+    def forward(self, input):
+        return 2 * super().forward(input)
+
+
+class OtherNet(LineNet):
+    pass
+
+
+def test_the_registries_nets_are_known():
+    for pooling in ("max", "average", "flatten"):
+        program = recognise(net(pooling), 9, 9)
+        assert program is not None
+        assert program.pooling == pooling
+        assert program.channels == [3, 4, 4]
+        assert program.constants.shape == (2, 9, 9)
+    assert recognise(net("flatten").double(), 9, 9) is not None
+
+
+UNKNOWN = {
+    "another size": lambda: build("conv2", "cartesian", "max", 4, dim=8, seed=0),
+    "flatten of another size": lambda: build("conv1", "none", "flatten", 4, dim=8, seed=0),
+    "stride": lambda: replaced("convolutions.2", nn.Conv2d(4, 4, 3, padding=1, stride=2)),
+    "dilation": lambda: replaced("convolutions.2", nn.Conv2d(4, 4, 3, padding=2, dilation=2)),
+    "kernel": lambda: replaced("convolutions.2", nn.Conv2d(4, 4, 5, padding=2)),
+    "no padding": lambda: replaced("convolutions.2", nn.Conv2d(4, 4, 3)),
+    "padding by name": lambda: replaced("convolutions.2", nn.Conv2d(4, 4, 3, padding="same")),
+    "groups": lambda: replaced("convolutions.2", nn.Conv2d(4, 4, 3, padding=1, groups=2)),
+    "circular": lambda: replaced(
+        "convolutions.2", nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")
+    ),
+    "no bias": lambda: replaced("convolutions.2", nn.Conv2d(4, 4, 3, padding=1, bias=False)),
+    "half": lambda: net().half(),
+    "two kinds": lambda: changed(lambda n: n.head.double()),
+    "other activation": lambda: replaced("convolutions.3", nn.GELU()),
+    "derived activation": lambda: replaced("convolutions.3", Loud()),
+    "no last activation": lambda: changed(lambda n: n.convolutions.pop(3)),
+    "batch norm": lambda: changed(lambda n: n.convolutions.insert(1, nn.BatchNorm2d(4))),
+    "other pooling": lambda: replaced("pooling.0", nn.AdaptiveMaxPool2d(2)),
+    "max and index": lambda: replaced("pooling.0", nn.AdaptiveMaxPool2d(1, return_indices=True)),
+    "half a flatten": lambda: replaced("pooling.1", nn.Flatten(2)),
+    "deeper head": lambda: changed(lambda n: n.head.append(nn.Linear(2, 2))),
+    "three outputs": lambda: replaced("head.2", nn.Linear(128, 3)),
+    "odd hidden layer": lambda: changed(
+        lambda n: (n.head.__setitem__(0, nn.Linear(4, 20)), n.head.__setitem__(2, nn.Linear(20, 2)))
+    ),
+    "one more module": lambda: changed(lambda n: n.add_module("extra", nn.Identity())),
+    "an attribute": lambda: changed(lambda n: setattr(n, "scale", 2.0)),
+    "a method of the instance": lambda: changed(lambda n: setattr(n.pooling, "forward", torch.sin)),
+    "a parameter": lambda: changed(
+        lambda n: n.register_parameter("gain", nn.Parameter(torch.ones(1)))
+    ),
+    "frozen": lambda: changed(lambda n: n.convolutions[0].weight.requires_grad_(False)),
+    "shared": lambda: changed(lambda n: setattr(n.convolutions[2], "bias", n.convolutions[0].bias)),
+    "a hook": lambda: changed(lambda n: n.convolutions.register_forward_hook(lambda *_: None)),
+    "a hook before": lambda: changed(
+        lambda n: n.head[0].register_forward_pre_hook(lambda *_: None)
+    ),
+    "a hook backward": lambda: changed(
+        lambda n: n.head[0].register_full_backward_hook(lambda *_: None)
+    ),
+    "parametrised": lambda: changed(
+        lambda n: parametrize.register_parametrization(n.head[0], "weight", nn.Identity())
+    ),
+    "a derived net": lambda: OtherNet("conv2", "cartesian", "max", 4, 9),
+    "coordinates that differ": lambda: changed(
+        lambda n: setattr(n.coordinates, "channels", torch.full((2, 9, 9), float("nan")))
+    ),
+    "elsewhere": lambda: net().to("meta"),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_what_is_not_known_is_refused(name):
+    assert recognise(UNKNOWN[name](), 9, 9) is None
+
+
+def test_packing_and_unpacking_change_nothing():
+    source, other = net(), build("conv2", "cartesian", "max", 4, dim=9, seed=1)
+    recognise(other, 9, 9).unpack(recognise(source, 9, 9).pack())
+    for found, expected in zip(other.parameters(), source.parameters(), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_without_a_compiler_the_package_installs(tmp_path, monkeypatch):
+    root = Path(__file__).parents[3]
+    for name in ("CC", "CXX"):
+        monkeypatch.setenv(name, "/bin/false")
+    command = [sys.executable, "setup.py", "build", "--build-base", str(tmp_path)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob("*.so"))
