@@ -15,8 +15,9 @@ from ablations.execution.progress import ProgressReport
 from ablations.execution.provenance import provenance
 from ablations.execution.trial import try_levels
 from ablations.execution.workers import Progress, available_cores, run_cells
-from ablations.records.database import database_path
-from ablations.records.folder import STUDY_FILE
+from ablations.records.database import StoreError, database_path
+from ablations.records.files import write_text
+from ablations.records.folder import STUDY_FILE, require_no_loss
 from ablations.records.loading import results_from_store
 from ablations.records.results import StudyResults
 from ablations.records.store import Store
@@ -88,21 +89,43 @@ def run_study(
     """
     selection.cells(study)  # a mistake in it is to leave no folder behind
     device = options.resolved_device()
+    directory = results_dir / study.name
     with Store.write(database_path(results_dir, study.name)) as store:
         plan = _plan(study, selection, store, device)
+        require_no_loss(directory, {(c.variant.name, c.seed) for c in plan.done + plan.todo})
+        _require_origin(study, store)
         if on_plan is not None:
             on_plan(plan)
         # From the first cell on, not from the last: an interrupted study can be listed and compared.
-        (results_dir / study.name / STUDY_FILE).write_text(study.text, encoding="utf-8")
-        keep_level_files(study, results_dir / study.name)
+        write_text(directory / STUDY_FILE, study.text)
+        keep_level_files(study, directory)
         store_yardsticks(study, store)
         _train(plan, store, device, options)
         results = results_from_store(study, store)
         statuses = store.statuses()
-    outputs = write_outputs(results, results_dir / study.name, command)
+    outputs = write_outputs(results, directory, command)
     stored = [statuses.get(cell.key) for cell in plan.selected]
     failed = sum(status not in (None, "ok") for status in stored)
     return Run(plan, results, outputs, failed, stored.count(None))
+
+
+def _require_origin(study: Study, store: Store) -> None:
+    """Raise StoreError if the results are those of another file of the same name that is still there."""
+    origin = store.origin()
+    if origin is None or study.folder == origin:
+        store.put_origin(study.folder)
+        return
+    for file in origin.glob("*.toml"):
+        named = study.name == file.stem or study.name.startswith(f"{file.stem}-")
+        if named and not study.text.startswith(
+            file.read_text(encoding="utf-8", errors="replace").rstrip("\n")
+        ):
+            here = study.folder / file.name
+            raise StoreError(
+                f"{store.path}: holds the results of {file}, and {here} is another study; "
+                "give one of them another name, or its results another folder: --results DIR"
+            )
+    store.put_origin(study.folder)
 
 
 def _plan(study: Study, selection: Selection, store: Store | None, device: str) -> Plan:

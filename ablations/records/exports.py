@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ablations.records.folder import CELLS_FILE, PREDICTIONS_FILE, STUDY_FILE
+from ablations.records.files import replacing, write_csv, write_text
+from ablations.records.folder import CELLS_FILE, PREDICTIONS_FILE, STUDY_FILE, require_no_loss
 from ablations.records.results import (
     CELL_TYPES,
     CURVE_TYPES,
@@ -42,7 +43,12 @@ PARQUET: dict[str, Any] = {
 
 
 def write(results: StudyResults, directory: Path) -> list[Path]:
-    """Write all exports into a directory and say which files they are."""
+    """Write all exports into a directory and say which files they are.
+
+    Raises StoreError, and leaves all files as they are, where those there hold finished cells that would be lost.
+    """
+    ok = results.cells[results.cells["status"] == "ok"]
+    require_no_loss(directory, set(zip(ok["variant"], ok["seed"], strict=True)))
     directory.mkdir(parents=True, exist_ok=True)
     paths = [
         directory / name
@@ -55,12 +61,14 @@ def write(results: StudyResults, directory: Path) -> list[Path]:
             PROVENANCE_FILE,
         )
     ]
-    paths[0].write_text(results.study.text, encoding="utf-8")
-    results.cells.to_csv(paths[1], index=False)
-    results.curves.to_csv(paths[2], index=False)
-    predictions_frame(results).to_parquet(paths[3], index=False, **PARQUET)
-    images_frame(results).to_parquet(paths[4], index=False, compression="zstd")
-    paths[5].write_text(json.dumps(results.provenance, indent=2) + "\n", encoding="utf-8")
+    write_text(paths[0], results.study.text)
+    write_csv(paths[1], results.cells)
+    write_csv(paths[2], results.curves)
+    with replacing(paths[3]) as path:
+        predictions_frame(results).to_parquet(path, index=False, **PARQUET)
+    with replacing(paths[4]) as path:
+        images_frame(results).to_parquet(path, index=False, compression="zstd")
+    write_text(paths[5], json.dumps(results.provenance, indent=2) + "\n")
     return paths
 
 

@@ -6,9 +6,10 @@ What can be known of a study without reading its tables is known here, at no cos
 from __future__ import annotations
 
 import csv
+from collections.abc import Collection
 from pathlib import Path
 
-from ablations.records.database import database_path
+from ablations.records.database import StoreError, database_path
 from ablations.records.store import Store
 from ablations.study.outcome import Status
 from ablations.study.reader import load_study, parse_study, read_text, shipped_studies
@@ -49,3 +50,23 @@ def known_statuses(study: str, results_dir: Path) -> dict[str, Status]:
 def has_exports(study: str, results_dir: Path) -> bool:
     """Whether a study's predictions lie there as files."""
     return (results_dir / study / PREDICTIONS_FILE).is_file()
+
+
+def require_no_loss(directory: Path, cells: Collection[tuple[str, int]]) -> None:
+    """Raise StoreError if exports of these cells (variant, seed) would replace exports that hold more.
+
+    What the database beside them holds is not lost, nor is a cell that is there again with other numbers.
+    """
+    if not (directory / CELLS_FILE).is_file():
+        return
+    with Store.read(directory / "results.sqlite") as store:
+        safe = set() if store is None else store.statuses().keys()
+    with (directory / CELLS_FILE).open(encoding="utf-8", newline="") as file:
+        kept = [row for row in csv.DictReader(file) if row["status"] == "ok"]
+    lost = [row for row in kept if row["key"] not in safe]
+    lost = [row for row in lost if (row["variant"], int(row["seed"])) not in cells]
+    if lost:
+        raise StoreError(
+            f"{directory}: holds results of {len(kept)} cells, of which {len(lost)} are nowhere else and would be lost;"
+            " they are kept. Use another folder: --results DIR, or --to DIR for an export"
+        )

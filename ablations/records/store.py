@@ -126,6 +126,21 @@ class Store:
         distinct = {number: text for key, number, text in rows if key in wanted}
         return [json.loads(distinct[number]) for number in sorted(distinct)]
 
+    def origin(self) -> Path | None:
+        """The folder of the study's file when it was last run, None where nobody has said."""
+        named = "SELECT name FROM sqlite_master WHERE name = 'origin'"
+        if self.connection.execute(named).fetchone() is None:
+            return None  # a database of the first release
+        row = self.connection.execute("SELECT folder FROM origin").fetchone()
+        return None if row is None else Path(row[0])
+
+    def put_origin(self, folder: Path) -> None:
+        """Note the folder of the study's file, which is nothing that results depend on."""
+        with self.connection as db:
+            db.execute("CREATE TABLE IF NOT EXISTS origin (folder TEXT NOT NULL)")
+            db.execute("DELETE FROM origin")
+            db.execute("INSERT INTO origin VALUES (?)", (str(folder.resolve()),))
+
     def put_yardstick(
         self, key: str, name: str, split: str, predictions: npt.NDArray[np.float64]
     ) -> None:

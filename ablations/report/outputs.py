@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ablations.comparison.study_comparison import StudyComparison, compare_study
 from ablations.records import exports
+from ablations.records.files import write_text
 from ablations.records.results import StudyResults
 from ablations.report.page import write_report
 from ablations.report.plots import write_figures
@@ -48,9 +49,9 @@ def write_outputs(results: StudyResults, directory: Path, command: str) -> Outpu
     paths = exports.write(results, directory)
     for split, comparison in comparisons.items():
         paths.append(directory / f"compare_{split}.csv")
-        paths[-1].write_text(comparison.to_text("csv"), encoding="utf-8")
+        write_text(paths[-1], comparison.to_text("csv"))
     paths.append(directory / "summary.md")
-    paths[-1].write_text(summary_markdown(results, comparisons, command), encoding="utf-8")
+    write_text(paths[-1], summary_markdown(results, comparisons, command))
     figures = directory / "figures"
     first = next(iter(results.splits))
     paths += write_figures(results, figures, {first: evaluation_images(first).pixels})

@@ -22,6 +22,7 @@ from ablations.comparison.metrics import METRICS
 from ablations.comparison.spelling import number
 from ablations.comparison.study_comparison import StudyComparison
 from ablations.comparison.wording import display_table, footnotes, importance_display
+from ablations.records.files import write_text
 from ablations.records.results import StudyResults
 from ablations.report.plots import figure_names
 from ablations.report.plots.style import (
@@ -140,7 +141,7 @@ def write_report(
         protocol={name: facts(value) for name, value in asdict(results.study.protocol).items()},
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 

@@ -22,6 +22,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from ablations.records.files import replacing
+
 # In a page these change with the reader's light or dark mode (`ablations.report.page`): use no colour besides them.
 INK, MUTED, TRACK, GRID, BAND, PAPER = (
     "#1f2328",
@@ -201,6 +203,8 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     text = {"Title": title, "Description": " ".join(" ".join(notes).split())}
     paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
     with mpl.rc_context(THEME):
-        figure.savefig(paths[0], dpi=150, metadata=text)
-        figure.savefig(paths[1], metadata={**text, "Date": None})
+        with replacing(paths[0]) as path:
+            figure.savefig(path, dpi=150, metadata=text)
+        with replacing(paths[1]) as path:
+            figure.savefig(path, metadata={**text, "Date": None})
     return paths
