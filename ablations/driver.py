@@ -23,8 +23,9 @@ from ablations.records.results import StudyResults
 from ablations.records.store import Store
 from ablations.records.yardsticks import store_yardsticks
 from ablations.report.outputs import Outputs, write_outputs
+from ablations.study.problems import Problem
 from ablations.study.selection import Selection
-from ablations.study.study import Study
+from ablations.study.study import Study, StudyError
 from ablations.study.users import keep_level_files
 from linefit.engines import resolve_device
 
@@ -92,6 +93,9 @@ def run_study(
     directory = results_dir / study.name
     with Store.write(database_path(results_dir, study.name)) as store:
         plan = _plan(study, selection, store, device)
+        if not plan.done + plan.failed + plan.todo:
+            legal = "cells to train: there are none but those of an earlier engine (--rerun-stale)"
+            raise StudyError(study.name, [Problem("", None, legal if plan.stale else "some cell")])
         require_no_loss(directory, {(c.variant.name, c.seed) for c in plan.done + plan.todo})
         _require_origin(study, store)
         if on_plan is not None:
@@ -106,7 +110,7 @@ def run_study(
     outputs = write_outputs(results, directory, command)
     stored = [statuses.get(cell.key) for cell in plan.selected]
     failed = sum(status not in (None, "ok") for status in stored)
-    return Run(plan, results, outputs, failed, stored.count(None))
+    return Run(plan, results, outputs, failed, stored.count(None) - len(plan.stale))
 
 
 def _require_origin(study: Study, store: Store) -> None:
@@ -134,6 +138,7 @@ def _plan(study: Study, selection: Selection, store: Store | None, device: str) 
         selection,
         statuses={} if store is None else store.statuses(),
         timings={} if store is None else store.timings(),
+        stale={} if store is None else store.stale(),
         device=device,
     )
     try_levels(study.name, plan.todo)

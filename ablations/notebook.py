@@ -120,6 +120,8 @@ def run(
     settings: Mapping[str, Level] | None = None,
     limit: int | None = None,
     retry_failed: bool = False,
+    rerun_stale: bool = False,
+    shard: tuple[int, int] | None = None,
     results_dir: str | Path = RESULTS_DIR,
     device: str = "auto",
     workers: int | None = None,
@@ -131,9 +133,11 @@ def run(
 
     `study` is a shipped study's name, a path to a TOML file, or a `Study`; `seeds` a number of seeds or the seeds
     themselves instead of the study's; `where` one or more conditions such as `"pooling=max"`; `settings` other settings
-    of the protocol, such as `{"epochs": 3}`, which make a study of its own; `limit` the most cells to train now.
-    `device` is auto, cpu, cuda or cuda:N, `workers` a number of processes (by default one a core) of `threads` threads
-    each, `timeout` seconds a cell; `fail_fast` stops at the first cell that fails.
+    of the protocol, such as `{"epochs": 3}`, which make a study of its own; `limit` the most cells to train now;
+    `retry_failed` and `rerun_stale` train again what failed and what an earlier version of the engine trained;
+    `shard=(2, 8)` is the second of eight equal parts. `device` is auto, cpu, cuda or cuda:N, `workers` a number of
+    processes (by default one a core) of `threads` threads each, `timeout` seconds a cell; `fail_fast` stops at the
+    first cell that fails.
 
     Raises StudyError (all mistakes at once), ValueError for an option that is not legal and StoreError for a database
     that cannot be used; a cell that fails raises nothing and is a row of the results, and a warning tells of it.
@@ -142,7 +146,14 @@ def run(
     found = with_settings(base, settings or {})
     finished = driver.run_study(
         found,
-        selection(seeds=seeds, where=where, limit=limit, retry_failed=retry_failed),
+        selection(
+            seeds=seeds,
+            where=where,
+            limit=limit,
+            retry_failed=retry_failed,
+            rerun_stale=rerun_stale,
+            shard=shard,
+        ),
         results_dir=Path(results_dir),
         options=driver.Options(device, workers, threads, timeout, fail_fast, quiet=True),
         command=f"ablations.run({base.name!r}{f', settings={dict(settings)!r}' if settings else ''})",

@@ -53,6 +53,18 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed/--skip-failed", help="Train failed cells again.")
     ] = False,
+    rerun_stale: Annotated[
+        bool,
+        typer.Option(
+            "--rerun-stale", help="Train again what an earlier version of the engine has."
+        ),
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Only the I-th of N equal parts, each with a --results of its own."
+        ),
+    ] = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first cell that fails.")
     ] = False,
@@ -69,7 +81,7 @@ def run(
     """
     with usage_errors():
         from ablations.study.reader import load_study
-        from ablations.study.selection import parse_seeds, selection
+        from ablations.study.selection import parse_seeds, parse_shard, selection
         from ablations.study.settings import parse_settings, with_settings
 
         chosen = selection(
@@ -77,6 +89,8 @@ def run(
             where=where or (),
             limit=limit,
             retry_failed=retry_failed,
+            rerun_stale=rerun_stale,
+            shard=None if shard is None else parse_shard(shard),
         )
         found = with_settings(load_study(study), parse_settings(settings or ()))
         chosen.cells(found)  # so that mistakes are told before anything heavy is imported
@@ -117,6 +131,9 @@ def conclude(finished: Run, study: str, results_dir: Path) -> NoReturn:
     total = len(finished.plan.selected)
     if finished.missing:
         print(f"Not trained yet: {finished.missing} of {total} cells; go on with: {command_line()}")
+    if finished.plan.stale:
+        stale = f"{len(finished.plan.stale)} of {total} cells were trained by an earlier engine"
+        print(f"Stale: {stale} and are left out; train them again with: --rerun-stale")
     if finished.failed:
         again = command_line()
         again += "" if "--retry-failed" in again else " --retry-failed"
@@ -135,6 +152,10 @@ def describe(plan: Plan, options: Options) -> str:
         f"{plan.study.name}: {len(plan.selected)} cells, {len(plan.done)} done, {len(plan.failed)} failed, "
         f"{len(plan.todo)} to do"
     )
+    if plan.stale:
+        counts += (
+            f", {len(plan.stale)} stale (of an earlier engine; train them again with --rerun-stale)"
+        )
     if not plan.todo:
         return counts
     place = f"on {options.resolved_device()}, {workers} worker{'s' if workers > 1 else ''}"

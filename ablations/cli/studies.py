@@ -42,20 +42,24 @@ def list_studies(output: FormatOption = "table", results_dir: ResultsDir = RESUL
 
 def _state(name: str, results_dir: Path) -> dict[str, str | int]:
     """A study's row of `list`."""
-    from ablations.records.folder import find_study, has_exports, known_statuses
+    from ablations.records.folder import find_study, has_exports, known_statuses, stale_keys
 
     study = find_study(name, results_dir)
     statuses = known_statuses(name, results_dir)
-    found = [statuses.get(cell.key) for cell in study.cells()]
-    done, todo = found.count("ok"), found.count(None)
+    cells = study.cells()
+    found = [statuses.get(cell.key) for cell in cells]
+    done, missing = found.count("ok"), found.count(None)
+    old = stale_keys(name, results_dir)
+    stale = sum(cell.key in old for cell, status in zip(cells, found, strict=True) if not status)
     return {
         "study": name,
         "title": study.title,
         "variants": len(study.variants),
         "cells": len(found),
         "done": done,
-        "failed": len(found) - done - todo,
-        "to do": todo,
+        "failed": len(found) - done - missing,
+        "stale": stale,
+        "to do": missing - stale,
         "exports": "yes" if has_exports(name, results_dir) else "no",
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ablations.execution.cost import Estimate, cell_seconds, estimate
@@ -19,6 +19,9 @@ class Plan:
     selected: tuple[Cell, ...]  # what the options ask for
     done: tuple[Cell, ...]  # of these, trained before and ok
     failed: tuple[Cell, ...]  # of these, failed before and not to be tried again
+    stale: tuple[
+        Cell, ...
+    ]  # of these, trained by an earlier version of the engine, not to be again
     todo: tuple[Cell, ...]  # of these, to be trained now
     timings: Mapping[
         str, Sequence[float]
@@ -40,19 +43,23 @@ def make_plan(
     statuses: Mapping[str, Status],
     timings: Mapping[str, tuple[float, str]],
     device: str,
+    stale: Collection[str] = (),
 ) -> Plan:
     """Plan a run from what is known of finished cells: key -> status, and key -> seconds and the device.
 
-    Raises StudyError for a selection that the study does not have.
+    `stale` are the keys of cells that an earlier version of the engine has trained. Raises StudyError for a selection
+    that the study does not have.
     """
     selected = selection.cells(study)
-    done, failed, todo = [], [], []
+    done, failed, old, todo = [], [], [], []
     for cell in selected:
         status = statuses.get(cell.key)
         if status == "ok":
             done.append(cell)
         elif status is not None and not selection.retry_failed:
             failed.append(cell)
+        elif status is None and cell.key in stale and not selection.rerun_stale:
+            old.append(cell)
         else:
             todo.append(cell)
     kind = device.partition(":")[0]
@@ -61,5 +68,5 @@ def make_plan(
         seconds, trained_on = timings.get(cell.key, (0.0, ""))
         if trained_on.partition(":")[0] == kind:
             measured.setdefault(cell.variant.name, []).append(seconds)
-    limited = todo[: selection.limit]
-    return Plan(study, tuple(selected), tuple(done), tuple(failed), tuple(limited), measured)
+    limited = tuple(todo[: selection.limit])
+    return Plan(study, tuple(selected), tuple(done), tuple(failed), tuple(old), limited, measured)

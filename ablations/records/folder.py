@@ -47,6 +47,12 @@ def known_statuses(study: str, results_dir: Path) -> dict[str, Status]:
         return {row["key"]: row["status"] for row in csv.DictReader(file)}  # type: ignore[misc]
 
 
+def stale_keys(study: str, results_dir: Path) -> set[str]:
+    """Keys of cells that only an earlier version of the engine has trained. Raises StoreError."""
+    with Store.read(database_path(results_dir, study)) as store:
+        return set() if store is None else set(store.stale())
+
+
 def has_exports(study: str, results_dir: Path) -> bool:
     """Whether a study's predictions lie there as files."""
     return (results_dir / study / PREDICTIONS_FILE).is_file()

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ablations.records.database import StoreError, open_to_read, open_to_write
 from ablations.study.outcome import Outcome, Status
-from ablations.study.study import Cell
+from ablations.study.study import ENGINE_VERSION, Cell, configuration_key
 
 
 class Store:
@@ -82,6 +82,29 @@ class Store:
     def statuses(self) -> dict[str, Status]:
         """Key -> status of every stored cell."""
         return dict(self.connection.execute("SELECT key, status FROM cells").fetchall())
+
+    def configurations(self) -> dict[str, dict[str, Any]]:
+        """Key -> configuration of every stored cell."""
+        rows = self.connection.execute("SELECT key, configuration FROM cells").fetchall()
+        return {key: json.loads(text) for key, text in rows}
+
+    def stale(self) -> dict[str, str]:
+        """The key that a cell has today -> its key where an earlier version of the engine trained it."""
+        rows = self.connection.execute(
+            "SELECT key, configuration FROM cells WHERE json_extract(configuration, '$.engine_version') != ?",
+            (ENGINE_VERSION,),
+        ).fetchall()
+        return {
+            configuration_key(json.loads(text) | {"engine_version": ENGINE_VERSION}): key
+            for key, text in rows
+        }
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete cells with all that belongs to them."""
+        with self.connection as db:
+            db.executemany("DELETE FROM cells WHERE key = ?", [(key,) for key in keys])
+            db.execute("DELETE FROM provenance WHERE id NOT IN (SELECT provenance FROM cells)")
+        self.connection.execute("VACUUM")
 
     def seeds(self) -> list[int]:
         """Every seed of which some cell is stored, in ascending order."""

@@ -12,6 +12,8 @@ from ablations.study.problems import Problem, nearest
 from ablations.study.study import LEGAL_SEEDS, MOST_SEEDS, Cell, Study, StudyError, read_seeds
 from linefit.legal import spelled
 
+MOST_SHARDS = 10_000
+LEGAL_SHARD = f"a part and the number of parts, such as 2/8, at most {MOST_SHARDS}"
 # Between the levels of a condition, not between the parameters of a level.
 COMMA = re.compile(r",(?![^(]*\))")
 
@@ -26,12 +28,26 @@ class Selection:
     ] = ()  # conditions `factor=level` or `factor=level,level`, all of which hold
     limit: int | None = None  # train at most so many cells
     retry_failed: bool = False
+    rerun_stale: bool = False  # train again what an earlier version of the engine has trained
+    shard: tuple[int, int] | None = None  # the first, second, ... of so many equal parts
 
     def cells(self, study: Study) -> list[Cell]:
         """The selected cells, done or not. Raises StudyError, with all mistakes, where a condition names no factor or
         a level that no variant has.
         """
-        return select(study.cells(self.seeds), self.where)
+        chosen = select(study.cells(self.seeds), self.where)
+        if self.shard is None:
+            return chosen
+        # Part by part along each seed's round of variants, and on from there in the next round: a variant that takes
+        # long is not always the same part's.
+        part, parts = self.shard
+        rounds = itertools.groupby(chosen, key=lambda cell: cell.seed)
+        return [
+            cell
+            for turn, (_, cells) in enumerate(rounds)
+            for position, cell in enumerate(cells, start=turn)
+            if position % parts == part - 1
+        ]
 
 
 def selection(
@@ -40,10 +56,12 @@ def selection(
     where: str | Iterable[str] = (),
     limit: int | None = None,
     retry_failed: bool = False,
+    rerun_stale: bool = False,
+    shard: tuple[int, int] | None = None,
 ) -> Selection:
     """A selection as Python code says it: `seeds` may be their number, `where` one condition.
 
-    Raises StudyError for seeds and a limit that are not legal.
+    Raises StudyError for seeds, a limit and a shard that are not legal.
     """
     problems = []
     chosen = None if seeds is None else read_seeds(seeds)
@@ -51,10 +69,12 @@ def selection(
         problems.append(Problem("seeds", seeds, LEGAL_SEEDS))
     if limit is not None and (type(limit) is not int or limit < 1):
         problems.append(Problem("limit", limit, "a number of cells from 1"))
+    if shard is not None and not 1 <= shard[0] <= shard[1] <= MOST_SHARDS:
+        problems.append(Problem("shard", "{}/{}".format(*shard), LEGAL_SHARD))
     if problems:
         raise StudyError("options", problems)
     conditions = (where,) if isinstance(where, str) else tuple(where)
-    return Selection(chosen, conditions, limit, retry_failed)
+    return Selection(chosen, conditions, limit, retry_failed, rerun_stale, shard)
 
 
 def select(cells: Sequence[Cell], where: Sequence[str]) -> list[Cell]:
@@ -82,6 +102,14 @@ def select(cells: Sequence[Cell], where: Sequence[str]) -> list[Cell]:
     if problems:
         raise StudyError("command line", problems)
     return chosen
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`2/8` is the second of eight parts. Raises StudyError otherwise."""
+    match = re.fullmatch(r"([0-9]{1,5})/([0-9]{1,5})", text)
+    if match is None:
+        raise StudyError("command line", [Problem("--shard", text, LEGAL_SHARD)])
+    return int(match[1]), int(match[2])
 
 
 def _level(cell: Cell, factor: str) -> str:

@@ -58,6 +58,12 @@ class StudyError(ValueError):
         super().__init__("\n".join(f"{source}: {problem}" for problem in self.problems))
 
 
+def configuration_key(configuration: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of a cell's configuration, 64 hexadecimal digits."""
+    text = json.dumps(configuration, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def split_facts(name: str) -> dict[str, Any]:
     """What the images of a split depend on."""
     split = SPLITS[name]
@@ -125,11 +131,8 @@ class Cell:
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of the canonical JSON of the configuration, 64 hexadecimal digits."""
-        text = json.dumps(
-            self.configuration, sort_keys=True, separators=(",", ":"), allow_nan=False
-        )
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 of the configuration, 64 hexadecimal digits."""
+        return configuration_key(self.configuration)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ QUICK = load_study("quick")
 CELLS = QUICK.cells()
 
 
-def plan(statuses=(), timings=(), device="cpu", **options):
+def plan(statuses=(), timings=(), device="cpu", stale=(), **options):
     """A plan where the first cells have these statuses and timings."""
     keys = [cell.key for cell in CELLS]
     return make_plan(
@@ -20,6 +20,7 @@ def plan(statuses=(), timings=(), device="cpu", **options):
         statuses=dict(zip(keys, statuses, strict=False)),
         timings=dict(zip(keys, timings, strict=False)),
         device=device,
+        stale=stale,
     )
 
 
@@ -36,6 +37,14 @@ def test_timings_of_another_kind_of_device_do_not_count():
     known = {"statuses": ["ok"], "timings": [(3.0, "cuda:0")]}
     assert plan(**known).timings == {}
     assert len(plan(**known, device="cuda").timings) == 1
+
+
+def test_stale_cells_are_trained_on_request_alone():
+    old = {cell.key for cell in CELLS[:4]}
+    first = plan(["ok", "error"], stale=old)
+    assert (first.done, first.failed) == (tuple(CELLS[:1]), tuple(CELLS[1:2]))
+    assert (first.stale, first.todo) == (tuple(CELLS[2:4]), tuple(CELLS[4:]))
+    assert plan(["ok", "error"], stale=old, rerun_stale=True).todo == tuple(CELLS[2:])
 
 
 def test_a_limit_takes_the_first_of_what_is_left():

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from ablations.records import database
+from ablations.records import store as store_module
 from ablations.records.database import StoreError
 from ablations.records.store import Store
+from ablations.study import study as study_module
 from ablations.study.outcome import STATUSES, Outcome
 from ablations.study.reader import load_study
 
@@ -89,6 +91,34 @@ def test_an_unknown_status_is_refused_and_the_transaction_undone(path):
         with pytest.raises(sqlite3.IntegrityError):
             store.put(CELLS[0], Outcome("fine"), {})
         assert_same(store.outcome(CELLS[0].key), OK)
+
+
+def test_results_of_an_earlier_engine_are_known_by_the_keys_of_today(path, monkeypatch):
+    with Store.write(path) as store:
+        store.put(CELLS[0], OK, {})
+        old = CELLS[0].key
+        assert store.stale() == {}
+        monkeypatch.setattr(study_module, "ENGINE_VERSION", study_module.ENGINE_VERSION + 1)
+        monkeypatch.setattr(store_module, "ENGINE_VERSION", study_module.ENGINE_VERSION)
+        today = load_study("quick").cells()[0]
+        assert today.key != old
+        assert store.stale() == {today.key: old}
+        assert store.statuses() == {old: "ok"}
+        store.put(today, OK, {})
+        assert store.stale() == {today.key: old}
+
+
+def test_deleting_takes_all_that_belongs_to_a_cell(path):
+    with Store.write(path) as store:
+        for cell, commit in zip(CELLS[:2], "ab", strict=True):
+            store.put(cell, OK, {"git_commit": commit})
+        store.delete([CELLS[0].key])
+        assert store.statuses() == {CELLS[1].key: "ok"}
+        assert_same(store.outcome(CELLS[1].key), OK)
+        for table in ("epochs", "predictions"):
+            keys = store.connection.execute(f"SELECT DISTINCT key FROM {table}").fetchall()
+            assert keys == [(CELLS[1].key,)]
+        assert store.connection.execute("SELECT count(*) FROM provenance").fetchone() == (1,)
 
 
 def test_yardsticks_come_back_bit_for_bit(path):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablations.study.reader import load_study
-from ablations.study.selection import parse_seeds, select, selection
+from ablations.study.selection import parse_seeds, parse_shard, select, selection
 from ablations.study.study import StudyError
 
 QUICK = load_study("quick")
@@ -74,3 +74,23 @@ def test_python_is_told_what_seeds_and_limits_are_legal(seeds):
     with pytest.raises(StudyError) as caught:
         selection(seeds=seeds, limit=0)
     assert [problem.key for problem in caught.value.problems] == ["seeds", "limit"]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 7, 100])
+def test_shards_are_equal_parts_that_make_the_whole(parts):
+    shards = [selection(shard=(i, parts)).cells(QUICK) for i in range(1, parts + 1)]
+    keys = [cell.key for cells in shards for cell in cells]
+    assert sorted(keys) == sorted(cell.key for cell in QUICK.cells())
+    assert max(map(len, shards)) - min(map(len, shards)) <= len(QUICK.variants)
+
+
+def test_no_shard_has_all_the_cells_that_take_long():
+    shards = [selection(seeds=6, shard=(i, 3)).cells(QUICK) for i in (1, 2, 3)]
+    for cells in shards:
+        assert sum(cell.variant.name == "simple" for cell in cells) == 2
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "1/99999", "-1/2"])
+def test_a_shard_that_there_is_not_is_refused(text):
+    with pytest.raises(StudyError, match="such as 2/8"):
+        selection(shard=parse_shard(text))
