@@ -25,6 +25,7 @@ ARCHITECTURES: dict[str, str] = {
     "strided": "linefit.convolutions:strided",
     "pointnet": "linefit.sets:PointNet",
     "set_transformer": "linefit.sets:SetTransformer",
+    "hough": "linefit.hough:Hough",
 }
 COORDINATES: dict[str, str] = {
     "none": "linefit.coordinates:none",
@@ -100,6 +101,8 @@ NEUTRAL: dict[str, str | int] = {**DEFAULTS, "coordinates": "none", "pooling": "
 
 SETS = ("pointnet", "set_transformer")  # see lit pixels alone
 SET_POOLINGS = ("max", "average", "sum", "max_average", "gem")  # give unlit pixels no weight
+# Nets and heads with logits, from which cross-entropy learns; others of the user's own may have them too.
+WITH_LOGITS = {"architecture": ("hough",), "head": ("categorical",)}
 FIRST_ONLY = ("gated", "sinusoidal_added")  # made of the image itself
 
 
@@ -163,6 +166,14 @@ def problems(levels: Mapping[str, Value]) -> list[str]:
         of_head=resolve("head", whole["head"])[1],
     )
     return [reason for rule in RULES for reason in rule(net)]
+
+
+def has_logits(levels: Mapping[str, Value]) -> bool:
+    """Whether a net can be trained on cross-entropy; what a user's own net can is found out when it is trained."""
+    whole: dict[str, Any] = {**DEFAULTS, **levels}
+    names = {factor: level_parts(whole[factor])[0] for factor in WITH_LOGITS}
+    own = names["architecture"] not in ARCHITECTURES
+    return own or any(names[factor] in known for factor, known in WITH_LOGITS.items())
 
 
 def _shown(level: str) -> str:

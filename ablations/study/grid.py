@@ -13,8 +13,8 @@ from ablations.study.factors import FACTORS, REQUIRED, Level, varying
 from ablations.study.problems import Problem
 from ablations.study.study import FIRST_LEVELS, Variant
 from linefit.definitions import fingerprint
-from linefit.legal import level_parts, spelled
-from linefit.levels import absolute, reference_of
+from linefit.legal import spelled
+from linefit.levels import absolute, has_logits, reference_of
 from linefit.levels import problems as net_problems
 from linefit.yardsticks import YARDSTICKS
 
@@ -139,12 +139,10 @@ def _conflicts(variants: Sequence[Variant]) -> list[Problem]:
     """Settings of the protocol that do not go together with the other levels of their variant, each once."""
     found = []
     for variant in variants:
-        protocol, head = variant.protocol, str(variant.levels.get("head", "mlp"))
-        conflicts = protocol.conflicts()
-        if protocol.loss == "cross_entropy" and level_parts(head)[0] != "categorical":
-            conflicts.append(
-                ("loss", f"another one with head {head}: cross_entropy needs categorical")
-            )
+        conflicts = variant.protocol.conflicts()
+        if variant.protocol.loss == "cross_entropy" and not has_logits(variant.levels):
+            legal = "another one: cross_entropy takes head categorical or architecture hough"
+            conflicts.append(("loss", legal))
         found += [Problem(setting, variant.levels[setting], legal) for setting, legal in conflicts]
     return list(dict.fromkeys(found)) + list(_nets(variants))
 

@@ -8,6 +8,7 @@ from linefit.levels import (
     ARCHITECTURES,
     COORDINATES,
     HEADS,
+    NEUTRAL,
     PADDINGS,
     PLACEMENTS,
     POOLINGS,
@@ -29,7 +30,9 @@ ATTEMPTS = 100  # random completions of a pair before it counts as impossible
 def combinations(width):
     """A tuple of dictionaries, factor to level; the same at every call."""
     draw = random.Random(0)
-    chosen, met = [], set()
+    # Nets of their own go with no other factor.
+    own = [{**NEUTRAL, "architecture": name} for name in ARCHITECTURES]
+    chosen, met = [levels for levels in own if not problems(levels)], set()
     for pair in _pairs(FACTORS):
         if pair in met:
             continue

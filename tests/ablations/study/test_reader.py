@@ -364,7 +364,10 @@ schedule = "cosine"
     [
         ("weight_decay = 0.01", "weight_decay: 0.01 is not legal; expected 0 with optimiser adam"),
         ("warmup = 0.1", "warmup: 0.1 is not legal; expected 0 with schedule constant"),
-        ('loss = "cross_entropy"', "loss: 'cross_entropy' is not legal; expected another one with"),
+        (
+            'loss = "cross_entropy"',
+            "loss: 'cross_entropy' is not legal; expected another one: cross_entropy takes",
+        ),
         ('optimiser = ["adam", "adamw"]\nweight_decay = [0, 0.01]', "weight_decay: 0.01"),
     ],
 )
@@ -416,3 +419,15 @@ def test_levels_that_do_not_go_together_are_refused_with_the_reason_or_excluded(
         "conv2-cartesian-placement=first",
         "conv2-cartesian-placement=every",
     ]
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        'architecture = "hough"\ncoordinates = "none"\npooling = "none"\nwidth = 1',
+        'architecture = "conv2"\ncoordinates = "none"\npooling = "max"\nwidth = 8\nhead = "categorical"',
+    ],
+)
+def test_cross_entropy_goes_with_what_gives_distributions(levels):
+    study = parse(f'[protocol]\nloss = "cross_entropy"\n[[include]]\nname = "net"\n{levels}\n')
+    assert study.variants[0].protocol.loss == "cross_entropy"
