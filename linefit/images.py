@@ -13,6 +13,7 @@ from typing import SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 SLOPE_RANGE = 10  # dx and dy are integers in [-SLOPE_RANGE, SLOPE_RANGE)
 INTERCEPT_RANGE = 20  # c is an integer in [-INTERCEPT_RANGE, INTERCEPT_RANGE)
@@ -22,14 +23,13 @@ LAB_DIM = 40  # side length of the lab's images, in pixels
 MIN_DIM = MIN_LIT  # a smaller image has no room for that many columns
 
 # An attempt at an image takes dx, dy, c and a (POINTS, 2) block; the lab overwrites its column 1.
-ATTEMPT_WORDS = 3 + 2 * POINTS
-USED_WORDS = np.r_[0, 1, 2, 3:ATTEMPT_WORDS:2]
+ATTEMPT_WORDS, USED_WORDS = 3 + 2 * POINTS, 3 + POINTS
 
 STATE_WORDS, MIDDLE_WORD = 624, 397  # n and m of MT19937
 # So many attempts can be read from a state before words that the twist has yet to make are needed.
 ATTEMPTS_PER_STATE = (STATE_WORDS - MIDDLE_WORD) // ATTEMPT_WORDS
 
-CHUNK = 8192  # images drawn at once: their states take 20 MB
+LANES = 32  # streams seeded side by side: as many as fill the registers, with states that stay in the cache
 
 Words = npt.NDArray[np.uint32]
 Indices = npt.NDArray[np.intp]
@@ -107,10 +107,8 @@ def lab_images(
         )
     pixels = np.zeros((size, dim, dim), dtype=bool)
     params = np.empty((size, 2), dtype=np.float32)
-    for start in range(0, size, CHUNK):
-        count = min(CHUNK, size - start)
-        seeds = np.arange(count, dtype=np.uint32) + np.uint32((offset + start) % 2**32)
-        _draw(seeds, pixels[start : start + count], params[start : start + count])
+    first = np.uint32(offset % 2**32)
+    _draw(first + np.arange(size, dtype=np.uint32), pixels, params)
     return LineImages(pixels, params)
 
 
@@ -140,86 +138,94 @@ def rounded_line(
     return y
 
 
+@njit(cache=True, nogil=True)
 def _draw(seeds: Words, pixels: Pixels, params: npt.NDArray[np.float32]) -> None:
-    """Draw an image for each of the seeds `(n,)` into zeroed `pixels` and `params`."""
-    dim = pixels.shape[1]
-    states = _seed(seeds)
-    images = streams = np.arange(len(seeds))  # not drawn yet, and their columns in states
-    attempt = 0
-    while len(images):
-        if attempt == ATTEMPTS_PER_STATE:
-            states = _advance(states[:, streams], attempt * ATTEMPT_WORDS)
-            streams = np.arange(len(images))
-            attempt = 0
-        words = _words(states, attempt * ATTEMPT_WORDS + USED_WORDS, streams)
-        line, image, x, y = _attempt(words, dim)
-        lit_columns = np.zeros((len(images), dim), dtype=bool)
-        lit_columns.reshape(-1)[image * dim + x] = True
-        accepted = np.count_nonzero(lit_columns, axis=1) >= MIN_LIT
+    """Draw an image for each of the seeds `(n,)` into zeroed `pixels` and `params`.
 
-        params[images[accepted]] = line[accepted]
-        pixel = (images[image] * dim + (dim - y)) * dim + x
-        pixels.reshape(-1)[pixel[accepted[image]]] = True
-        images, streams = images[~accepted], streams[~accepted]
-        attempt += 1
-
-
-def _attempt(words: Words, dim: int) -> tuple[npt.NDArray[np.float32], Indices, Indices, Indices]:
-    """One attempt at n images, from used words `(3 + POINTS, n)`.
-
-    Returns the lines `(n, 2)` and, for every visible point, repeated ones too: its image, x and y.
+    Streams go `LANES` at a time, each word of all of them before the next one: what a processor has vectors for.
     """
-    # torch takes a word modulo the range, then adds the lower end.
-    dx, dy = (words[:2] % np.uint32(2 * SLOPE_RANGE)).astype(np.float32) - np.float32(SLOPE_RANGE)
-    c = (words[2] % np.uint32(2 * INTERCEPT_RANGE)).astype(np.float32) - np.float32(INTERCEPT_RANGE)
-    x = (words[3:] % np.uint32(dim)).astype(np.float32)
-    # dx = 0 makes every y infinite or NaN, never visible: such a draw is rejected like any other.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        m = dy / dx
-        y = rounded_line(m, c, x)
-    point = np.flatnonzero((y > 0) & (y < dim))
-    visible_x, visible_y = (axis.reshape(-1)[point].astype(np.intp) for axis in (x, y))
-    return np.stack([m, c], axis=1), point % len(m), visible_x, visible_y
+    states = np.empty((STATE_WORDS, LANES), np.uint32)
+    words = np.empty((USED_WORDS, LANES), np.uint32)
+    for start in range(0, len(seeds), LANES):
+        todo = np.arange(start, min(start + LANES, len(seeds)))
+        _seed(seeds[start : start + LANES], states)
+        attempt = 0
+        while len(todo):
+            if attempt == ATTEMPTS_PER_STATE:
+                _advance(states, attempt * ATTEMPT_WORDS)
+                attempt = 0
+            _draw_words(states, attempt * ATTEMPT_WORDS, words)
+            attempt += 1
+            failed = 0
+            for image in todo:
+                if not _attempt(words[:, image - start], pixels[image], params[image]):
+                    todo[failed] = image
+                    failed += 1
+            todo = todo[:failed]
 
 
-def _seed(seeds: Words) -> Words:
-    """The states `(624, n)` of streams with seeds `(n,)` (init_genrand of MT19937)."""
-    states = np.empty((STATE_WORDS, len(seeds)), dtype=np.uint32)
-    states[0] = seeds
-    mixed = np.empty_like(seeds)
+@njit(cache=True, nogil=True)
+def _seed(seeds: Words, states: Words) -> None:
+    """The states `(624, LANES)` of streams with these seeds, at most `LANES` (init_genrand of MT19937)."""
+    states[0] = 0
+    states[0, : len(seeds)] = seeds
     for word in range(1, STATE_WORDS):
-        np.right_shift(states[word - 1], 30, out=mixed)
-        np.bitwise_xor(mixed, states[word - 1], out=mixed)
-        np.multiply(mixed, np.uint32(1_812_433_253), out=mixed)
-        np.add(mixed, np.uint32(word), out=states[word])
-    return states
+        for lane in range(LANES):
+            last = states[word - 1, lane]
+            mixed = np.uint32(last ^ (last >> np.uint32(30)))
+            states[word, lane] = np.uint32(1_812_433_253) * mixed + np.uint32(word)
 
 
-def _twist(current: Words, following: Words, middle: Words) -> Words:
+@njit(cache=True, nogil=True)
+def _twist(states: Words, word: int, lane: int) -> np.uint32:
     """The recurrence of MT19937: word k + 624 of a stream from words k, k + 1 and k + 397."""
-    mixed = (current & np.uint32(0x80000000)) | (following & np.uint32(0x7FFFFFFF))
-    twisted: Words = (
-        middle ^ (mixed >> np.uint32(1)) ^ (mixed & np.uint32(1)) * np.uint32(0x9908B0DF)
-    )
-    return twisted
+    following = states[word + 1, lane]
+    mixed = (states[word, lane] & np.uint32(0x80000000)) | (following & np.uint32(0x7FFFFFFF))
+    odd = (following & np.uint32(1)) * np.uint32(0x9908B0DF)
+    return np.uint32(states[word + MIDDLE_WORD, lane] ^ (mixed >> np.uint32(1)) ^ odd)
 
 
-def _advance(states: Words, count: int) -> Words:
-    """The states `count` words further on, for `count` below 228."""
-    middle = states[MIDDLE_WORD : MIDDLE_WORD + count]
-    return np.concatenate([states[count:], _twist(states[:count], states[1 : count + 1], middle)])
+@njit(cache=True, nogil=True)
+def _advance(states: Words, count: int) -> None:
+    """Move states `count` words on, for `count` below 228."""
+    twisted = np.empty((count, LANES), np.uint32)
+    for word in range(count):
+        for lane in range(LANES):
+            twisted[word, lane] = _twist(states, word, lane)
+    states[:-count] = states[count:].copy()
+    states[-count:] = twisted
 
 
-def _words(states: Words, rows: Indices, streams: Indices) -> Words:
-    """Words `(len(rows), len(streams))` of some streams, the ones after `rows` others (< 227)."""
-    flat = states.reshape(-1)
-    index = rows[:, None] * states.shape[1] + streams
-    current, following, middle = (
-        flat.take(index + k * states.shape[1]) for k in (0, 1, MIDDLE_WORD)
-    )
-    words = _twist(current, following, middle)
-    words ^= words >> np.uint32(11)
-    words ^= (words << np.uint32(7)) & np.uint32(0x9D2C5680)
-    words ^= (words << np.uint32(15)) & np.uint32(0xEFC60000)
-    words ^= words >> np.uint32(18)
-    return words
+@njit(cache=True, nogil=True)
+def _draw_words(states: Words, first: int, words: Words) -> None:
+    """The `words` `(USED_WORDS, LANES)` of an attempt that begins with word `first`, below 228 - ATTEMPT_WORDS."""
+    for used in range(USED_WORDS):
+        word = first + (used if used < 3 else 2 * used - 3)
+        for lane in range(LANES):
+            mixed = _twist(states, word, lane)
+            mixed = np.uint32(mixed ^ (mixed >> np.uint32(11)))
+            mixed = np.uint32(mixed ^ ((mixed << np.uint32(7)) & np.uint32(0x9D2C5680)))
+            mixed = np.uint32(mixed ^ ((mixed << np.uint32(15)) & np.uint32(0xEFC60000)))
+            words[used, lane] = mixed ^ (mixed >> np.uint32(18))
+
+
+@njit(cache=True, nogil=True)
+def _attempt(words: Words, pixels: Pixels, params: npt.NDArray[np.float32]) -> bool:
+    """Draw an image from its used words. If too few pixels are lit, leave it black and return False."""
+    # torch takes a word modulo the range, then adds the lower end.
+    dx = np.float32(words[0] % np.uint32(2 * SLOPE_RANGE)) - np.float32(SLOPE_RANGE)
+    dy = np.float32(words[1] % np.uint32(2 * SLOPE_RANGE)) - np.float32(SLOPE_RANGE)
+    c = np.float32(words[2] % np.uint32(2 * INTERCEPT_RANGE)) - np.float32(INTERCEPT_RANGE)
+    if dx == 0:  # every y is infinite or NaN, never visible
+        return False
+    dim, lit = len(pixels), 0
+    params[0], params[1] = dy / dx, c
+    for word in words[3:]:
+        column = word % np.uint32(dim)
+        y = np.rint(params[0] * np.float32(column) + c)
+        if 0 < y < dim and not pixels[dim - int(y), column]:
+            pixels[dim - int(y), column] = True
+            lit += 1
+    if lit < MIN_LIT:
+        pixels[:] = False
+    return lit >= MIN_LIT
