@@ -14,11 +14,12 @@ from ablations.execution.plan import Plan, make_plan
 from ablations.execution.progress import ProgressReport
 from ablations.execution.provenance import provenance
 from ablations.execution.trial import try_levels
-from ablations.execution.workers import Progress, available_cores, run_cells
+from ablations.execution.workers import Finished, Progress, available_cores, run_cells
 from ablations.records.database import StoreError, database_path
 from ablations.records.files import write_text
-from ablations.records.folder import STUDY_FILE, require_no_loss
+from ablations.records.folder import STUDY_FILE, find_study, require_no_loss
 from ablations.records.loading import results_from_store
+from ablations.records.merging import same_results
 from ablations.records.results import StudyResults
 from ablations.records.store import Store
 from ablations.records.yardsticks import store_yardsticks
@@ -111,6 +112,23 @@ def run_study(
     stored = [statuses.get(cell.key) for cell in plan.selected]
     failed = sum(status not in (None, "ok") for status in stored)
     return Run(plan, results, outputs, failed, stored.count(None) - len(plan.stale))
+
+
+def retrained_problems(name: str, results_dir: Path, key: str) -> list[str]:
+    """Train a stored cell again, as it was trained, and say what differs. Raises StoreError where there is none."""
+    study = find_study(name, results_dir)
+    with Store.read(database_path(results_dir, study.name)) as store:
+        cells = [] if store is None else study.cells(store.seeds())
+        chosen = [cell for cell in cells if cell.key.startswith(key)]
+        stored = store.outcome(chosen[0].key) if store is not None and len(chosen) == 1 else None
+        if stored is None:
+            legal = f"a key, or the beginning of one, of a single cell of {study.name}"
+            raise StudyError("command line", [Problem("--retrain", key, legal)])
+    events = run_cells(chosen, device=stored.device, workers=1, threads=stored.threads)
+    (outcome,) = (event.outcome for event in events if isinstance(event, Finished))
+    if same_results(stored, outcome):
+        return []
+    return [f"{chosen[0].key}: trained again, it ends {outcome.status} with other numbers"]
 
 
 def _require_origin(study: Study, store: Store) -> None:

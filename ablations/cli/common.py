@@ -31,9 +31,11 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
 
 def require_study(study: str, results_dir: Path) -> None:
     """Find the study before anything heavy is imported, so that a mistyped name is told at once. Raises StudyError."""
+    from ablations.records.archive import located
     from ablations.records.folder import find_study
 
-    find_study(study, results_dir)
+    with located(study, results_dir) as (name, folder):
+        find_study(name, folder)
 
 
 def results_option(results_dir: Path) -> str:

@@ -12,6 +12,7 @@ from ablations.cli.compare import compare
 from ablations.cli.levels import levels
 from ablations.cli.run import run
 from ablations.cli.studies import env, export, list_studies, report
+from ablations.cli.upkeep import archive, check, clean, merge, show
 
 app = typer.Typer(
     help="Ablations of CNNs that fit a line, held against least squares and the best possible.",
@@ -25,6 +26,11 @@ app.command()(levels)
 app.command()(compare)
 app.command()(report)
 app.command()(export)
+app.command()(show)
+app.command()(merge)
+app.command()(check)
+app.command()(clean)
+app.command()(archive)
 app.command()(env)
 
 

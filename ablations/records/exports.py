@@ -111,7 +111,10 @@ def images_frame(results: StudyResults) -> pd.DataFrame:
 
 def read(study: Study, directory: Path) -> StudyResults:
     """The results that `write` wrote. Raises OSError if a file is missing."""
-    cells = pd.read_csv(directory / CELLS_FILE, keep_default_na=False, na_values=[""])
+    # Messages may all be empty, and would be numbers then.
+    cells = pd.read_csv(
+        directory / CELLS_FILE, keep_default_na=False, na_values=[""], dtype={"message": "str"}
+    )
     levels = {variant.name: variant.levels for variant in study.variants}
     cells = cells[cells["variant"].isin(levels)]
     predictions = pd.read_parquet(directory / PREDICTIONS_FILE)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.records import RESULTS_DIR, exports
+from ablations.records.archive import located
 from ablations.records.database import database_path
 from ablations.records.folder import find_study, has_exports
 from ablations.records.results import (
@@ -31,9 +32,13 @@ from linefit.splits import evaluation_images
 def load_results(study: str | Path, results_dir: str | Path = RESULTS_DIR) -> StudyResults:
     """The results of a study, from its database or, where there is none, from its exports.
 
-    Raises StudyError if the study is unknown or nothing of it has been run.
+    `study` may be an archive. Raises StudyError if the study is unknown or nothing of it has been run.
     """
-    results_dir = Path(results_dir)
+    with located(study, Path(results_dir)) as (name, folder):
+        return _load(name, folder)
+
+
+def _load(study: str | Path, results_dir: Path) -> StudyResults:
     found = find_study(study, results_dir)
     directory = results_dir / found.name
     results = None

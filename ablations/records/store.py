@@ -10,6 +10,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,30 @@ import numpy.typing as npt
 from ablations.records.database import StoreError, open_to_read, open_to_write
 from ablations.study.outcome import Outcome, Status
 from ablations.study.study import ENGINE_VERSION, Cell, configuration_key
+
+# Fields of an outcome that are columns of a cell, in their order.
+OUTCOME_COLUMNS = (
+    "status",
+    "message",
+    "parameters",
+    "steps",
+    "seconds",
+    "peak_memory_mib",
+    "engine",
+    "device",
+    "threads",
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that is stored of a cell."""
+
+    key: str
+    configuration: Mapping[str, Any]
+    outcome: Outcome
+    provenance: Mapping[str, Any]
+    finished: str | None = None  # UTC; None: now
 
 
 class Store:
@@ -44,40 +69,60 @@ class Store:
 
     def put(self, cell: Cell, outcome: Outcome, provenance: Mapping[str, Any]) -> None:
         """Store a finished cell in one transaction, in the place of an earlier outcome."""
-        text = json.dumps(provenance, sort_keys=True)
+        self.put_record(Record(cell.key, cell.configuration, outcome, provenance))
+
+    def put_record(self, record: Record) -> None:
+        """`put` of what another database holds."""
+        outcome = record.outcome
+        text = json.dumps(record.provenance, sort_keys=True)
         with self.connection as db:
             db.execute("INSERT OR IGNORE INTO provenance (json) VALUES (?)", (text,))
             (provenance_id,) = db.execute(
                 "SELECT id FROM provenance WHERE json = ?", (text,)
             ).fetchone()
-            db.execute("DELETE FROM cells WHERE key = ?", (cell.key,))
+            db.execute("DELETE FROM cells WHERE key = ?", (record.key,))
             db.execute(
-                "INSERT INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, datetime('now'), ?)",
+                "INSERT INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+                " coalesce(?, datetime('now')), ?)",
                 (
-                    cell.key,
-                    json.dumps(cell.configuration, sort_keys=True),
-                    cell.seed,
-                    outcome.status,
-                    outcome.message,
-                    outcome.parameters,
-                    outcome.steps,
-                    outcome.seconds,
-                    outcome.peak_memory_mib,
-                    outcome.engine,
-                    outcome.device,
-                    outcome.threads,
+                    record.key,
+                    json.dumps(record.configuration, sort_keys=True),
+                    record.configuration["seed"],
+                    *(getattr(outcome, column) for column in OUTCOME_COLUMNS),
+                    record.finished,
                     provenance_id,
                 ),
             )
             # SQLite stores NaN as NULL, and infinity as it is: both come back as they went.
             losses = zip(outcome.train_loss.tolist(), outcome.val_mse.tolist(), strict=True)
-            rows = [(cell.key, epoch, *loss) for epoch, loss in enumerate(losses, start=1)]
+            rows = [(record.key, epoch, *loss) for epoch, loss in enumerate(losses, start=1)]
             db.executemany("INSERT INTO epochs VALUES (?, ?, ?, ?)", rows)
             blobs = [
-                (cell.key, split, p.astype("<f4").tobytes())
+                (record.key, split, p.astype("<f4").tobytes())
                 for split, p in outcome.predictions.items()
             ]
             db.executemany("INSERT INTO predictions VALUES (?, ?, ?)", blobs)
+
+    def record(self, key: str) -> Record | None:
+        """All that is stored of a cell, or None."""
+        outcome = self.outcome(key)
+        if outcome is None:
+            return None
+        configuration, finished, provenance = self.connection.execute(
+            "SELECT configuration, finished, json FROM cells"
+            " LEFT JOIN provenance ON provenance.id = cells.provenance WHERE key = ?",
+            (key,),
+        ).fetchone()
+        return Record(
+            key, json.loads(configuration), outcome, json.loads(provenance or "{}"), finished
+        )
+
+    def damage(self) -> list[str]:
+        """What SQLite finds wrong with the file and with references between its tables."""
+        pages = self.connection.execute("PRAGMA integrity_check").fetchall()
+        loose = self.connection.execute("PRAGMA foreign_key_check").fetchall()
+        found = [text for (text,) in pages if text != "ok"]
+        return found + [f"row {row[1]} of {row[0]} belongs to nothing in {row[2]}" for row in loose]
 
     def statuses(self) -> dict[str, Status]:
         """Key -> status of every stored cell."""
@@ -118,9 +163,7 @@ class Store:
 
     def outcome(self, key: str) -> Outcome | None:
         """The stored outcome of a cell, or None."""
-        columns = (
-            "status, message, parameters, steps, seconds, peak_memory_mib, engine, device, threads"
-        )
+        columns = ", ".join(OUTCOME_COLUMNS)
         row = self.connection.execute(
             f"SELECT {columns} FROM cells WHERE key = ?", (key,)
         ).fetchone()
@@ -134,7 +177,7 @@ class Store:
             "SELECT split, float32 FROM predictions WHERE key = ?", (key,)
         )
         predictions = {split: self._pairs(blob, "<f4") for split, blob in blobs}
-        facts = dict(zip(columns.split(", "), row, strict=True))
+        facts = dict(zip(OUTCOME_COLUMNS, row, strict=True))
         return Outcome(
             **facts, train_loss=curves[:, 0], val_mse=curves[:, 1], predictions=predictions
         )
@@ -171,6 +214,12 @@ class Store:
         with self.connection as db:
             row = (key, name, split, predictions.astype("<f8").tobytes())
             db.execute("INSERT OR REPLACE INTO yardsticks VALUES (?, ?, ?, ?)", row)
+
+    def take_yardsticks(self, other: Store) -> None:
+        """Store the yardsticks of another database that are missing here."""
+        rows = other.connection.execute("SELECT key, name, split, float64 FROM yardsticks")
+        with self.connection as db:
+            db.executemany("INSERT OR IGNORE INTO yardsticks VALUES (?, ?, ?, ?)", rows)
 
     def yardstick(self, key: str, name: str, split: str) -> npt.NDArray[np.float64] | None:
         """A yardstick's stored predictions `(M, 2)`, or None."""
