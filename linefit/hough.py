@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from linefit.images import POINTS
 from linefit.legal import Between
 from linefit.posterior import lab_prior
+from linefit.prior import POINTS
 
 Integers = npt.NDArray[np.int64]
 

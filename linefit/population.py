@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from linefit.closed_form import Estimator, FloatArray
-from linefit.images import MIN_LIT, POINTS, Pixels, rounded_line
+from linefit.images import Pixels, rounded_line
 from linefit.posterior import lab_prior, lit_probability, posterior
+from linefit.prior import MIN_LIT, POINTS
 
 CHUNK = 8192  # images looked at at once
 PILOT = 100  # images of each stratum that decide how many it gets

@@ -18,15 +18,8 @@ import numpy.typing as npt
 from numba import njit
 
 from linefit.closed_form import FloatArray
-from linefit.images import (
-    INTERCEPT_RANGE,
-    MIN_LIT,
-    POINTS,
-    SLOPE_RANGE,
-    Indices,
-    Pixels,
-    rounded_line,
-)
+from linefit.images import Indices, Pixels, rounded_line
+from linefit.prior import INTERCEPT_RANGE, MIN_LIT, POINTS, SLOPE_RANGE
 
 
 @dataclass(frozen=True)
