@@ -10,7 +10,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ablations.comparison.layout import markdown_table
 from benchmarks.machine import MachineRates, provenance, timed
 from linefit.allocator import default_allocator, tune_allocator
 from linefit.architectures import HIDDEN, LineNet, build
@@ -205,26 +206,20 @@ COLUMNS = {
     "plain/delta": "{plain_over_delta:.1f}x",
     "dense/delta": "{best_dense_over_delta:.1f}x",
     "GFLOP dense": "{dense_gflop:.2f}",
-    "delta": "{delta_gflop:.3f}",
+    "GFLOP delta": "{delta_gflop:.3f}",
     "of sgemm: dense": "{best_dense_of_sgemm:.0%}",
-    "delta ": "{delta_of_sgemm:.0%}",
+    "of sgemm: delta": "{delta_of_sgemm:.0%}",
     "floor ms": "{floor_ms:.2f}",
     "of floor": "{floor_over_delta:.0%}",
 }
+BRIEF = ("net", "width", "plain ms", "best dense ms", "delta ms", "plain/delta", "dense/delta")
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = tuple(COLUMNS)) -> str:
     """Markdown."""
-    lines = [list(COLUMNS), *[[form.format(**row) for form in COLUMNS.values()] for row in rows]]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    text = [
-        "| "
-        + " | ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in lines
-    ]
-    text.insert(1, "|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|")
-    return "\n".join(text)
+    return markdown_table(
+        columns, [[COLUMNS[column].format(**row) for column in columns] for row in rows]
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
