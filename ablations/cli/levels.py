@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ablations.cli.common import FormatOption, usage_errors
 from ablations.comparison.layout import draw
 
+if TYPE_CHECKING:
+    from ablations.study.catalogue import Entry
+
 
 def levels(
     output: FormatOption = "table",
+    engines: Annotated[
+        bool, typer.Option("--engines", help="Try what trains a net of each level.")
+    ] = False,
     figure: Annotated[
         Path | None,
         typer.Option(
@@ -24,16 +30,7 @@ def levels(
     from ablations.study.catalogue import catalogue
 
     if figure is None:
-        rows = [
-            {
-                "factor": entry.factor,
-                "level": entry.level,
-                "parameters": entry.parameters,
-                "what it is": entry.summary,
-            }
-            for entry in catalogue()
-        ]
-        print(draw(rows, output))
+        print(draw([_row(entry, engines) for entry in catalogue()], output))
         return
     with usage_errors():
         from ablations.report.plots.catalogue import plot_levels
@@ -42,3 +39,13 @@ def levels(
         figure.parent.mkdir(parents=True, exist_ok=True)
         for path in save(plot_levels(), figure.with_suffix("")):
             print(path)
+
+
+def _row(entry: Entry, engines: bool) -> dict[str, str]:
+    row = {"factor": entry.factor, "level": entry.level, "parameters": entry.parameters}
+    if engines:
+        from ablations.execution.trial import engine_of
+        from ablations.study.catalogue import example
+
+        row["trains on"] = engine_of(example(entry.factor, entry.level))
+    return {**row, "what it is": entry.summary}

@@ -1,14 +1,15 @@
-"""A trial of every net that has a level of the user's, before anything is trained."""
+"""Trials of nets: of every one that has a level of the user's, before anything is trained, and of what trains a net."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ablations.study.problems import Problem
 from ablations.study.study import Cell, StudyError, Variant
 from ablations.study.users import users_levels
 from linefit.images import LAB_DIM
+from linefit.legal import Value
 
 LEGAL = f"a net from images (N, 1, {LAB_DIM}, {LAB_DIM}) to lines (N, 2)"
 
@@ -22,6 +23,22 @@ def try_levels(source: str, cells: Iterable[Cell]) -> None:
     problems = [problem for variant in variants.values() for problem in _trial(variant)]
     if problems:
         raise StudyError(source, list(dict.fromkeys(problems)))
+
+
+def engine_of(levels: Mapping[str, Value]) -> str:
+    """`delta maps`, or `dense` with the reason: what trains a net of these levels."""
+    import torch
+
+    from linefit.architectures import build
+    from linefit.engines import engine_for
+    from linefit.images import lab_images
+
+    net = build(**levels, seed=0)  # type: ignore[arg-type]
+    pixels, device = lab_images(1).pixels, torch.device("cpu")
+    engine, reason = engine_for(net, pixels, "auto", torch.float32, device)
+    return (
+        "delta maps" if engine == "delta" else f"dense ({reason.removeprefix('trains densely: ')})"
+    )
 
 
 def _trial(variant: Variant) -> list[Problem]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
 from linefit.definitions import definition
-from linefit.legal import spelled
-from linefit.levels import OPEN, PADDINGS, PLACEMENTS, REGISTRIES
+from linefit.legal import Value, spelled
+from linefit.levels import NEUTRAL, OPEN, PADDINGS, PLACEMENTS, REGISTRIES, problems
 
 
 @dataclass(frozen=True)
@@ -41,3 +41,25 @@ def _entries() -> Iterator[Entry]:
     for factor, words in (("placement", PLACEMENTS), ("padding", PADDINGS)):
         for name, summary in words.items():
             yield Entry(factor, name, "", summary, "linefit.convolutions:Convolutions")
+
+
+def example(factor: str, level: str) -> dict[str, Value]:
+    """A small net that has the level: the lab's third net but for it and for what it does not go with."""
+    net: dict[str, Value] = {
+        "architecture": "conv2",
+        "coordinates": "cartesian",
+        "pooling": "max",
+        "width": 4,
+    }
+    # Levels that need others, from the least change on.
+    changes: tuple[Mapping[str, Value], ...] = (
+        {},
+        {"pooling": "none"},
+        {"head": "least_squares"},
+        NEUTRAL,
+    )
+    for change in changes:
+        levels = {**net, **change, factor: level}
+        if not problems(levels):
+            return levels
+    raise ValueError(f"{factor} {level!r} goes with none of the nets that are tried")

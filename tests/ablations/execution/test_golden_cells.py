@@ -14,31 +14,23 @@ import numpy as np
 import pytest
 
 from ablations.execution.cells import train_cell
+from ablations.study.catalogue import example
 from ablations.study.reader import parse_study
 from ablations.study.study import ENGINE_VERSION
 from linefit.levels import PADDINGS, PLACEMENTS, REGISTRIES
 
 FILE = Path(__file__).with_name("golden_cells.json")
-NET = {"architecture": "conv2", "coordinates": "cartesian", "pooling": "max", "width": 4}
 LEVELS = [
     (factor, level)
     for factor, levels in {**REGISTRIES, "placement": PLACEMENTS, "padding": PADDINGS}.items()
     for level in levels
 ]
-# What else a level needs to be legal.
-WITH = {
-    "hough": {"coordinates": "none", "pooling": "none", "width": 1, "loss": "cross_entropy"},
-    "set_transformer": {"pooling": "none"},
-    "least_squares": {"pooling": "none"},
-    "none": {"architecture": "set_transformer"},
-}
 GOLDEN = json.loads(FILE.read_text()) if FILE.is_file() else {"predictions": {}}
 
 
 def numbers(factor, level):
     """Mean and standard deviation of slope and intercept on the lab's test images after two steps on 32 images."""
-    needs = WITH.get(level, {}) if (factor, level) != ("padding", "none") else {}
-    net = NET | ({} if (factor, level) == ("coordinates", "none") else needs) | {factor: level}
+    net = example(factor, level) | ({"loss": "cross_entropy"} if level == "hough" else {})
     lines = [f"{name} = {json.dumps(value)}" for name, value in net.items()]
     protocol = "[protocol]\nepochs = 1\ntrain_size = 32\nbatch_size = 16\nlearning_rate = 0.01\n"
     study = parse_study(
