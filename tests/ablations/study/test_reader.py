@@ -180,8 +180,15 @@ def test_the_same_levels_under_two_names_are_refused():
 
 
 @pytest.mark.parametrize("path", shipped_studies(), ids=lambda path: path.stem)
-def test_shipped_studies_hold_the_labs_nets(path):
+def test_shipped_studies_can_be_read_and_open_with_their_question(path):
     study = load_study(path.stem)
+    assert study.title != study.name
+    assert len(study.seeds) >= 5
+
+
+@pytest.mark.parametrize("name", ["quick", "lab5"])
+def test_the_labs_studies_hold_its_nets(name):
+    study = load_study(name)
     nets = {
         v.name: build(**{f: v.levels[f] for f in NET_FACTORS}, seed=0)
         for v in study.variants
