@@ -35,27 +35,33 @@ from linefit.engines import resolve_device
 class Options:
     """Where and how cells are trained. None of it changes what a cell's key is."""
 
-    device: str = "auto"
-    workers: int | None = None  # processes; None: one a core on CPU, one on CUDA
+    device: str = "auto"  # or several, separated by commas
+    workers: int | None = None  # processes; None: one a core on CPU, one a device on CUDA
     threads: int = 1  # of each worker
     timeout: float | None = None  # seconds a cell
     fail_fast: bool = False
     quiet: bool = False
+    pack: int | None = None  # most cells that train together; None: as many as pay on the device
 
     def __post_init__(self) -> None:
-        for name in ("workers", "threads", "timeout"):
+        for name in ("workers", "threads", "timeout", "pack"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} {value!r} is not a positive number")
 
     def resolved_device(self) -> str:
-        return str(resolve_device(self.device))
+        devices = [str(resolve_device(device)) for device in self.device.split(",")]
+        kinds = {device.partition(":")[0] for device in devices}
+        if len(set(devices)) < len(devices) or len(kinds) > 1:
+            raise ValueError(f"device {self.device!r}: several devices are different GPUs")
+        return ",".join(devices)
 
     def resolved_workers(self) -> int:
         if self.workers is not None:
             return self.workers
-        cores = max(available_cores() // self.threads, 1)
-        return cores if self.resolved_device() == "cpu" else 1
+        if self.resolved_device() == "cpu":
+            return max(available_cores() // self.threads, 1)
+        return len(self.device.split(","))
 
 
 @dataclass(frozen=True)
@@ -174,6 +180,7 @@ def _train(plan: Plan, store: Store, device: str, options: Options) -> None:
         workers=min(options.resolved_workers(), len(plan.todo)),
         threads=options.threads,
         timeout=options.timeout,
+        pack=options.pack if device != "cpu" else options.pack or 1,
     )
     with (
         closing(events),

@@ -128,6 +128,7 @@ def run(
     threads: int = 1,
     timeout: float | None = None,
     fail_fast: bool = False,
+    pack: int | None = None,
 ) -> Results:
     """Train what is missing of a study and return its results; finished cells are never trained again.
 
@@ -135,9 +136,10 @@ def run(
     themselves instead of the study's; `where` one or more conditions such as `"pooling=max"`; `settings` other settings
     of the protocol, such as `{"epochs": 3}`, which make a study of its own; `limit` the most cells to train now;
     `retry_failed` and `rerun_stale` train again what failed and what an earlier version of the engine trained;
-    `shard=(2, 8)` is the second of eight equal parts. `device` is auto, cpu, cuda or cuda:N, `workers` a number of
-    processes (by default one a core) of `threads` threads each, `timeout` seconds a cell; `fail_fast` stops at the
-    first cell that fails.
+    `shard=(2, 8)` is the second of eight equal parts. `device` is auto, cpu, cuda or cuda:N (several GPUs as
+    "cuda:0,cuda:1"), `workers` a number of processes (by default one a core, or a GPU) of `threads` threads each,
+    `timeout` seconds a cell; `fail_fast` stops at the first cell that fails. `pack` is the most cells that train
+    together, by default as many as pay on the device.
 
     Raises StudyError (all mistakes at once), ValueError for an option that is not legal and StoreError for a database
     that cannot be used; a cell that fails raises nothing and is a row of the results, and a warning tells of it.
@@ -155,7 +157,7 @@ def run(
             shard=shard,
         ),
         results_dir=Path(results_dir),
-        options=driver.Options(device, workers, threads, timeout, fail_fast, quiet=True),
+        options=driver.Options(device, workers, threads, timeout, fail_fast, True, pack),
         command=f"ablations.run({base.name!r}{f', settings={dict(settings)!r}' if settings else ''})",
     )
     if finished.failed:

@@ -29,7 +29,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be trained; write nothing.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:N; several GPUs as cuda:0,cuda:1.")
+    ] = "auto",
     seeds: Annotated[
         str | None, typer.Option(help="Seeds instead of the study's: 10, or 0,3,7, or 0-9.")
     ] = None,
@@ -72,6 +74,12 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; by default one a core.")
     ] = None,
+    pack: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|N", help="Cells trained together; auto: packs on a GPU, one on a CPU."
+        ),
+    ] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of each worker.")] = 1,
     results_dir: ResultsDir = RESULTS_DIR,
 ) -> None:
@@ -97,7 +105,7 @@ def run(
 
         from ablations.driver import Options, plan_run, run_study
 
-        options = Options(device, workers, threads, timeout, fail_fast)
+        options = Options(device, workers, threads, timeout, fail_fast, pack=parse_pack(pack))
         resolved = options.resolved_device()
         if dry_run:
             plan = plan_run(found, chosen, results_dir, resolved)
@@ -113,6 +121,15 @@ def run(
             on_plan=lambda plan: tell(describe(plan, options)),
         )
     conclude(finished, study, results_dir)
+
+
+def parse_pack(text: str) -> int | None:
+    """`auto` is None. Raises ValueError for what is neither that nor a number of cells."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"--pack {text!r} is not auto or a number of cells from 1")
+    return int(text)
 
 
 def conclude(finished: Run, study: str, results_dir: Path) -> NoReturn:

@@ -30,7 +30,7 @@ from linefit.engines import (
 )
 from linefit.examples import Examples, training_examples
 from linefit.splits import evaluation_images, training_images
-from linefit.training import cell_seeds, predict, steps_for, train
+from linefit.training import Training, cell_seeds, predict, steps_for, train
 
 DTYPE = torch.float32
 
@@ -55,16 +55,25 @@ def train_cell(cell: Cell, device: str, on_epoch: Callable[[int], object]) -> Ou
     """Train and evaluate a cell. Whatever goes wrong in it becomes its outcome; nothing is raised but interrupts."""
     try:
         return _train_cell(cell, resolve_device(device), on_epoch)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        return Outcome("oom", f"{type(error).__name__}: {error}", device=device)
     except ConnectionError:  # the driver is gone: nobody is left to tell
         raise
     except Exception as error:
-        # torch's CPU allocator reports an exhausted memory as a plain RuntimeError.
-        status: Literal["oom", "error"] = (
-            "oom" if "can't allocate memory" in str(error) else "error"
-        )
-        return Outcome(status, traceback.format_exc(), device=device)
+        return failure(error, device)
+
+
+def failure(error: Exception, device: str) -> Outcome:
+    """The outcome of a cell whose training raised `error`."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return Outcome("oom", f"{type(error).__name__}: {error}", device=device)
+    # torch's CPU allocator reports an exhausted memory as a plain RuntimeError.
+    status: Literal["oom", "error"] = "oom" if "can't allocate memory" in str(error) else "error"
+    return Outcome(status, "".join(traceback.format_exception(error)), device=device)
+
+
+def start_measuring() -> None:
+    """What precedes any training: memory is kept, and its peak is that of what follows."""
+    tune_allocator()
+    _forget_peak_memory()
 
 
 def _forget_peak_memory() -> None:
@@ -87,8 +96,7 @@ def _peak_memory_mib() -> float | None:
 
 
 def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], object]) -> Outcome:
-    tune_allocator()
-    _forget_peak_memory()
+    start_measuring()
     protocol = cell.protocol
     initial_seed, shuffle_seed = cell_seeds(cell.seed)
     net = build(**cell.variant.net, seed=initial_seed).to(device=device, dtype=DTYPE)
@@ -106,18 +114,32 @@ def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], obje
         shuffle=torch.Generator().manual_seed(shuffle_seed),
         on_epoch=on_epoch,
     )
-    status, predictions = run.status, {}
+    predictions = {}
+    if run.status == "ok":
+        predictions = {s: _predict_split(net, s, engine, device) for s in cell.splits}
+    parameters = sum(p.numel() for p in net.parameters())
+    return finished(run, predictions, parameters, engine, message, device)
+
+
+def finished(
+    run: Training,
+    predictions: dict[str, npt.NDArray[np.float32]],
+    parameters: int,
+    engine: str,
+    message: str,
+    device: torch.device,
+) -> Outcome:
+    """The outcome of a cell that was trained to its end, `predictions` `(M, 2)` on each evaluation split."""
+    status = run.status
     if status == "ok":
-        for split in cell.splits:
-            predictions[split] = _predict_split(net, split, engine, device)
         if not all(np.isfinite(p).all() for p in predictions.values()):
             status, message, predictions = "diverged", "predictions are not finite", {}
     else:
-        message = f"loss is not finite in epoch {len(run.train_loss)}"
+        message, predictions = f"loss is not finite in epoch {len(run.train_loss)}", {}
     return Outcome(
         status,
         message,
-        parameters=sum(p.numel() for p in net.parameters()),
+        parameters=parameters,
         steps=run.steps,
         seconds=run.seconds,
         peak_memory_mib=_peak_memory_mib(),

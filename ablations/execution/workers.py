@@ -14,7 +14,8 @@ import signal
 import sys
 import time
 import types
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection as mpc
 from multiprocessing import util
@@ -27,9 +28,19 @@ from ablations.study.study import Cell
 STARTED = (
     0  # epochs done when a worker begins with a cell: the time of its own start does not count
 )
+Job = tuple[
+    Cell, ...
+]  # what a worker is given at a time: a cell, or a pack that it trains together
 POLL_SECONDS = 0.5  # how late a time-out may be noticed
 START_SECONDS = 120.0  # in which a worker has to begin with a cell, where cells have a time-out
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
+
+@dataclass(frozen=True)
+class DeviceLost:
+    """A worker cannot use its device."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -60,43 +71,74 @@ def run_cells(
     workers: int,
     threads: int = 1,
     timeout: float | None = None,
+    pack: int | None = 1,
 ) -> Generator[Progress | Finished, None, None]:
     """Train cells in `workers` processes of `threads` threads each, in order, and yield what happens.
 
-    `timeout` is in seconds a cell. Closing the iterator, or an exception in its consumer, ends the workers; cells
-    in flight are then lost and nothing else.
+    `device` may be several, separated by commas, over which workers are spread. `timeout` is in seconds a cell, or a
+    pack of cells; `pack` is for `jobs_of`. A pack that runs out of memory is split in two. A device that can no longer
+    be used costs the cells in flight on it, and others take over. Closing the iterator, or an exception in its
+    consumer, ends the workers; cells in flight are then lost and nothing else.
     """
-    queue = iter(list(cells))
-    pool: list[_Worker] = []
+    devices = device.split(",")
+    jobs = deque(_jobs(cells, devices, workers, pack))
+    count = min(workers, len(jobs))
+    pool = [_Worker(devices[i % len(devices)], threads) for i in range(count)]
     clock = _Clock()
     try:
-        for cell in queue:
-            pool.append(_Worker(device, threads))
-            pool[-1].give(cell)
-            if len(pool) == workers:
-                break
-        while busy := [worker for worker in pool if worker.cell]:
-            mpc.wait([worker.connection for worker in busy], timeout=POLL_SECONDS)
-            elapsed = clock.tick()
+        while jobs or any(worker.job for worker in pool):
             for i, worker in enumerate(pool):
-                if worker.cell is None:
-                    continue
+                pool[i] = _with_work(worker, jobs)
+            mpc.wait([worker.connection for worker in pool if worker.job], timeout=POLL_SECONDS)
+            elapsed = clock.tick()
+            for worker in [worker for worker in pool if worker.job]:
                 worker.seconds += elapsed
-                while isinstance(event := worker.event(timeout), Progress):
-                    yield event
+                while isinstance(event := worker.event(timeout), int):
+                    for cell in worker.job:
+                        yield Progress(cell, event)
                 if event is None:
                     continue
-                following = next(queue, None)
-                # A CUDA context is of no use after some errors, and memory may not all come back.
-                if event.outcome.status in ("oom", "error"):
+                if isinstance(event, DeviceLost) and len(pool) > 1:
+                    jobs.appendleft(worker.job)
                     worker.kill()
-                if following is not None and not worker.alive:
-                    pool[i] = worker = _Worker(device, threads)
-                worker.give(following)
-                yield event
+                    pool.remove(worker)
+                    continue
+                job, outcomes = worker.job, worker.outcomes(event)
+                worker.job = ()
+                # A CUDA context is of no use after some errors, and memory may not all come back.
+                if {outcome.status for outcome in outcomes} & {"oom", "error"}:
+                    worker.kill()
+                if len(job) > 1 and outcomes[0].status == "oom":
+                    half = len(job) // 2
+                    jobs.extendleft([job[half:], job[:half]])
+                    continue
+                pool[pool.index(worker)] = _with_work(worker, jobs)
+                yield from map(Finished, job, outcomes)
     finally:
         for worker in pool:
             worker.kill()
+
+
+def _jobs(
+    cells: Iterable[Cell], devices: Sequence[str], workers: int, pack: int | None
+) -> list[Job]:
+    if pack == 1:
+        return [(cell,) for cell in cells]
+    from ablations.execution.jobs import (
+        jobs_of,  # it needs torch, which a driver of single cells does not
+    )
+
+    return jobs_of(cells, devices, workers, pack)
+
+
+def _with_work(worker: _Worker, jobs: deque[Job]) -> _Worker:
+    """An idle worker with the next job, in a new process if its own has ended."""
+    if worker.job or not jobs:
+        return worker
+    if not worker.alive:
+        worker = _Worker(worker.device, worker.threads)
+    worker.give(jobs.popleft())
+    return worker
 
 
 class _Clock:
@@ -128,38 +170,41 @@ class _Worker:
         # At the end of this process too, however it comes: a worker itself ends for no signal but this.
         self.finalizer = util.Finalize(self, self.process.kill, exitpriority=10)
         self.inbox = Inbox(self.connection)
-        self.cell: Cell | None = None
-        self.begun = False  # whether the worker has said that it has begun with the cell
-        self.seconds = 0.0  # since then, or else since it was given the cell
+        self.job: Job = ()
+        self.begun = False  # whether the worker has said that it has begun with the job
+        self.seconds = 0.0  # since then, or else since it was given the job
         self.alive = True
 
-    def give(self, cell: Cell | None) -> None:
-        self.cell, self.begun, self.seconds = cell, False, 0.0
-        if cell is not None:
-            # If the process is dead already, `event` finds the end of the pipe and says so.
-            with contextlib.suppress(OSError):
-                send(self.connection, cell)
+    def give(self, job: Job) -> None:
+        self.job, self.begun, self.seconds = job, False, 0.0
+        # If the process is dead already, `event` finds the end of the pipe and says so.
+        with contextlib.suppress(OSError):
+            send(self.connection, job)
 
-    def event(self, timeout: float | None) -> Progress | Finished | None:
-        """What the worker has to report, None if nothing."""
-        assert self.cell is not None
+    def event(self, timeout: float | None) -> int | list[Outcome] | DeviceLost | None:
+        """Epochs done, or what became of each cell of the job, or None if there is nothing to report."""
         # Before a message is read: a cell of short epochs always has one.
         if timeout is not None and self.seconds > (timeout if self.begun else START_SECONDS):
             self.kill()
             did = f"stopped after {self.seconds:.0f} s, the limit is {timeout:g} s"
             note = did if self.begun else f"the worker did not begin within {START_SECONDS:g} s"
-            return Finished(self.cell, Outcome("timeout", note, **self._facts()))
+            return self._all(Outcome("timeout", note, **self._facts()))
         try:
-            message: int | Outcome | None = self.inbox.next()
+            message: int | list[Outcome] | DeviceLost | None = self.inbox.next()
         except DisconnectedError:
-            return Finished(self.cell, self._died())
-        if message is None:
-            return None
-        if isinstance(message, Outcome):
-            return Finished(self.cell, message)
+            return self._all(self._died())
         if message == STARTED:
             self.begun, self.seconds = True, 0.0
-        return Progress(self.cell, message)
+        return message
+
+    def outcomes(self, end: list[Outcome] | DeviceLost) -> list[Outcome]:
+        """What became of each cell of the job."""
+        if isinstance(end, DeviceLost):
+            return self._all(Outcome("error", end.reason, **self._facts()))
+        return end
+
+    def _all(self, outcome: Outcome) -> list[Outcome]:
+        return [outcome] * len(self.job)
 
     def _died(self) -> Outcome:
         self.process.join(timeout=1)
@@ -196,24 +241,29 @@ def _no_main_module() -> Iterator[None]:
 
 
 def _work(connection: mpc.Connection, device: str, threads: int, driver: int) -> None:
-    """The worker's main loop: a cell in, numbers of epochs and at last an outcome out."""
+    """The worker's main loop: a job in, numbers of epochs and at last its cells' outcomes out."""
     _die_with(driver)
     # These reach the whole process group; the driver alone decides what they mean.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     import torch
 
-    from ablations.execution.cells import train_cell
+    from ablations.execution.packs import train_cells
 
     torch.set_num_threads(threads)
     inbox = Inbox(connection)
     try:
+        try:
+            torch.zeros(1, device=device)
+        except Exception as error:  # torch raises whatever it finds fit
+            send(connection, DeviceLost(f"{device} cannot be used: {error}"))
+            return
         while True:
             mpc.wait([connection])
-            cell = inbox.next()
-            if cell is not None:
+            job = inbox.next()
+            if job is not None:
                 send(connection, STARTED)
-                send(connection, train_cell(cell, device, lambda epoch: send(connection, epoch)))
+                send(connection, train_cells(job, device, lambda epoch: send(connection, epoch)))
     except (DisconnectedError, OSError):
         return  # the driver is gone
 

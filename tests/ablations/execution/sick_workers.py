@@ -2,9 +2,11 @@
 
 import os
 import time
+from multiprocessing import connection as mpc
 
-from ablations.execution.messages import LENGTH, send
+from ablations.execution.messages import LENGTH, Inbox, send
 from ablations.execution.workers import STARTED
+from ablations.study.outcome import Outcome
 
 
 def hang(connection, device, threads, driver):
@@ -23,3 +25,13 @@ def send_half_a_message_and_die(connection, device, threads, driver):
     os.read(connection.fileno(), 1 << 20)
     os.write(connection.fileno(), LENGTH.pack(1000) + b"half")
     os._exit(3)
+
+
+def run_out_of_memory_with_more_than_one_cell(connection, device, threads, driver):
+    inbox = Inbox(connection)
+    while True:
+        mpc.wait([connection])
+        job = inbox.next()
+        send(connection, STARTED)
+        status = "ok" if len(job) == 1 else "oom"
+        send(connection, [Outcome(status, f"{len(job)} cells")] * len(job))
