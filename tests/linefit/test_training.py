@@ -1,5 +1,7 @@
 """The training loop is the lab's: compared with a plain loop written out, in float64, and dense with delta."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 
 from linefit.architectures import build
 from linefit.engines import image_source
-from linefit.examples import Examples
+from linefit.examples import Examples, training_examples
 from linefit.fused import instruction_set
 from linefit.images import lab_images
 from linefit.protocol import Protocol
@@ -34,11 +36,11 @@ def examples(images, engine, dtype):
 def run(levels, engine, dtype=torch.float64, protocol=PROTOCOL, seed=0):
     initial, shuffle = cell_seeds(seed)
     net = build(*levels, seed=initial).to(dtype)
-    training_examples = examples(TRAINING, engine, dtype)
+    given = examples(TRAINING, engine, dtype)
     training = train(
         net,
         steps_for(net, protocol, engine),
-        lambda _: training_examples,
+        lambda _: given,
         examples(VALIDATION, engine, dtype),
         protocol,
         shuffle=torch.Generator().manual_seed(shuffle),
@@ -82,6 +84,35 @@ def test_training_is_the_labs_loop(levels, engine):
     assert training.steps == 3 * 4
     np.testing.assert_allclose(training.train_loss, expected_loss, rtol=1e-9)
     np.testing.assert_allclose(training.val_mse, expected_mse, rtol=1e-9)
+
+
+PROTOCOLS = {
+    "fresh": {"training_set": "fresh", "target": "posterior", "loss": "huber"},
+    "adamw": {"optimiser": "adamw", "weight_decay": 0.3, "schedule": "cosine", "warmup": 0.2},
+    "average": {"weights": "average", "loss": "l1", "training_set": "per_seed"},
+    "best": {"weights": "best", "schedule": "cosine"},
+}
+
+
+@pytest.mark.parametrize("settings", PROTOCOLS.values(), ids=list(PROTOCOLS))
+def test_engines_agree_whatever_the_protocol(settings):
+    protocol = replace(PROTOCOL, **settings)
+    found = {}
+    for engine in ENGINES:
+        net = build(*NETS[2], seed=0).double()
+        training = train(
+            net,
+            steps_for(net, protocol, engine),
+            training_examples(protocol, 3, engine, torch.float64, CPU),
+            examples(VALIDATION, engine, torch.float64),
+            protocol,
+            shuffle=torch.Generator().manual_seed(0),
+        )
+        source = image_source(VALIDATION.pixels, "dense", torch.float64, CPU)
+        predictions = predict(net, source, len(VALIDATION)).numpy()
+        found[engine] = np.concatenate([training.train_loss, training.val_mse, predictions.ravel()])
+    for engine in ENGINES:
+        np.testing.assert_allclose(found[engine], found["dense"], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -131,11 +162,11 @@ def test_predictions_are_made_in_evaluation_mode_and_training_goes_on_in_its_own
         net.body.head[1].eval()  # frozen by its owner
         torch.rand(1)  # the global generator is elsewhere at the second run
         before = torch.get_rng_state()
-        training_examples = examples(TRAINING, engine, torch.float32)
+        made = examples(TRAINING, engine, torch.float32)
         training = train(
             net,
             steps_for(net, protocol, engine),
-            lambda _, given=training_examples: given,
+            lambda _, given=made: given,
             examples(VALIDATION, engine, torch.float32),
             protocol,
             shuffle=torch.Generator().manual_seed(5),
