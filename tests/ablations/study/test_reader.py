@@ -200,7 +200,7 @@ def test_the_labs_studies_hold_its_nets(name):
 
 def test_an_unknown_study_names_the_shipped_ones():
     with pytest.raises(
-        StudyError, match=r"lab5, quick, or a path to a .toml file \(did you mean 'quick'\?\)"
+        StudyError, match=r"lab5, .*quick, .*or a path to a .toml file \(did you mean 'quick'\?\)"
     ):
         load_study("quik")
 
@@ -438,3 +438,21 @@ def test_levels_that_do_not_go_together_are_refused_with_the_reason_or_excluded(
 def test_cross_entropy_goes_with_what_gives_distributions(levels):
     study = parse(f'[protocol]\nloss = "cross_entropy"\n[[include]]\nname = "net"\n{levels}\n')
     assert study.variants[0].protocol.loss == "cross_entropy"
+
+
+@pytest.mark.parametrize("path", shipped_studies(), ids=lambda path: path.stem)
+def test_every_shipped_study_opens_with_its_question(path):
+    study = load_study(path.stem)
+    opening = path.read_text().splitlines()[0]
+    assert opening.startswith(("#", "title"))
+    if path.stem not in ("quick", "lab5"):
+        assert "?" in opening
+    assert study.variants
+
+
+def test_factorial_is_balanced_and_large():
+    study = load_study("factorial")
+    sizes = [len({v.levels[f] for v in study.variants}) for f in study.factors]
+    assert sizes == [4, 5, 5, 3]
+    assert len(study.cells()) == 1500
+    assert len(study.variants) == 300
