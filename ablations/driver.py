@@ -173,9 +173,9 @@ def _train(plan: Plan, store: Store, device: str, options: Options) -> None:
     """Train the cells to do and store each as it ends. An interrupt leaves the store with all finished cells."""
     if not plan.todo:
         return
-    facts = provenance()
+    facts, seconds = provenance(), plan.seconds()
     events = run_cells(
-        plan.todo,
+        plan.queue(seconds),
         device=device,
         workers=min(options.resolved_workers(), len(plan.todo)),
         threads=options.threads,
@@ -184,7 +184,7 @@ def _train(plan: Plan, store: Store, device: str, options: Options) -> None:
     )
     with (
         closing(events),
-        ProgressReport(plan.todo, len(plan.done), plan.seconds(), quiet=options.quiet) as report,
+        ProgressReport(plan.todo, len(plan.done), seconds, quiet=options.quiet) as report,
     ):
         for event in events:
             if isinstance(event, Progress):

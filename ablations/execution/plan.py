@@ -31,6 +31,13 @@ class Plan:
         """Key -> expected training time of the cells to do."""
         return cell_seconds(self.todo, self.timings)
 
+    def queue(self, seconds: Mapping[str, float]) -> list[Cell]:
+        """The cells to do in the order in which they are begun, given `seconds()`: seed by seed, so that an interrupted
+        run has compared every variant, and the longest of a seed first, so that no worker waits for the last.
+        """
+        rounds = {seed: i for i, seed in enumerate(dict.fromkeys(c.seed for c in self.todo))}
+        return sorted(self.todo, key=lambda cell: (rounds[cell.seed], -seconds[cell.key]))
+
     def estimate(self, workers: int) -> Estimate:
         """Expected wall time with so many workers."""
         return estimate(self.todo, self.timings, workers)

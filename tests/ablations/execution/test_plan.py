@@ -2,9 +2,15 @@
 
 import pytest
 
-from ablations.execution.cost import cell_seconds, duration, estimate, modelled_seconds
+from ablations.execution.cost import (
+    START_SECONDS,
+    cell_seconds,
+    duration,
+    estimate,
+    modelled_seconds,
+)
 from ablations.execution.plan import make_plan
-from ablations.study.reader import load_study
+from ablations.study.reader import load_study, parse_study
 from ablations.study.selection import selection
 
 QUICK = load_study("quick")
@@ -47,6 +53,22 @@ def test_stale_cells_are_trained_on_request_alone():
     assert plan(["ok", "error"], stale=old, rerun_stale=True).todo == tuple(CELLS[2:])
 
 
+def test_the_longest_cells_of_each_seed_are_begun_first():
+    seconds = {"simple": 1.0, "global-max-pooling": 3.0, "coordconv": 2.0}
+    todo = plan(["ok"])
+    queue = todo.queue({cell.key: seconds[cell.variant.name] for cell in CELLS})
+    names = [cell.variant.name for cell in queue]
+    assert names[:5] == [
+        "global-max-pooling",
+        "coordconv",
+        "global-max-pooling",
+        "coordconv",
+        "simple",
+    ]
+    assert [cell.seed for cell in queue] == sorted(cell.seed for cell in queue)
+    assert {cell.key for cell in queue} == {cell.key for cell in todo.todo}
+
+
 def test_a_limit_takes_the_first_of_what_is_left():
     assert plan(["ok"], limit=2).todo == tuple(CELLS[1:3])
 
@@ -57,7 +79,7 @@ def test_more_seeds_than_the_study_has():
 
 def test_measured_cells_set_the_scale_of_those_that_are_not():
     cells = QUICK.cells([0])
-    models = {cell.variant.name: modelled_seconds(cell) for cell in cells}
+    models = modelled_seconds(QUICK.variants)
     expected = cell_seconds(cells, {"simple": [2 * models["simple"]] * 3})
     assert expected == pytest.approx({cell.key: 2 * models[cell.variant.name] for cell in cells})
 
@@ -69,14 +91,31 @@ def test_a_range_of_time_is_narrower_when_it_is_measured():
     assert "rough guess" in str(guess)
     assert "finished cells" in str(measured)
     assert estimate([], {}, 2).high == 0
+    assert estimate(cells[:1], {"simple": [0.01]}, 2).low > 1  # workers have to start
 
 
 def test_no_number_of_workers_ends_before_the_longest_cell():
     cells = QUICK.cells([0])
-    longest = max(map(modelled_seconds, cells))
-    assert estimate(cells, {}, 1000).high == pytest.approx(3 * longest)
+    longest = max(modelled_seconds(QUICK.variants).values())
+    assert 3 * longest < estimate(cells, {}, 1000).high < 3 * 1.5 * longest + 3 * START_SECONDS
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5.4, "5 s"), (120, "2.0 min"), (7200, "2.0 h")])
 def test_durations_read_well(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("architecture", ["conv1", "conv3", "residual"])
+def test_the_cost_of_nets_between_widths_is_that_of_the_nets(architecture):
+    text = """
+seeds = 1
+[grid]
+architecture = "ARCHITECTURE"
+coordinates = "cartesian"
+pooling = "max"
+width = [8, 11, 24, 40, 64]
+""".replace("ARCHITECTURE", architecture)
+    variants = parse_study(text, name="widths", source="widths").variants
+    together = modelled_seconds(variants)
+    for variant in variants:
+        assert together[variant.name] == pytest.approx(modelled_seconds([variant])[variant.name])
