@@ -71,7 +71,7 @@ REGISTRIES = {
     "pooling": POOLINGS,
     "head": HEADS,
 }
-OPEN = ("architecture", "coordinates", "pooling")  # factors that take levels of the user's
+OPEN = ("architecture", "coordinates", "pooling", "yardstick")  # what takes levels of the user's
 # Convolutions that are given the coordinates.
 PLACEMENTS = {
     "first": "Coordinates are given to the first convolution: the lab's.",
@@ -112,7 +112,7 @@ def reference_of(factor: str, level: str) -> str:
     A level of the user's is its own reference, `package.module:name` or `path/to/file.py:name`, or the name of an entry
     point of an installed package in the group `linefit.<factor>`.
     """
-    name, registry = level_parts(level)[0], REGISTRIES[factor]
+    name, registry = level_parts(level)[0], REGISTRIES.get(factor, {})
     if name in registry:
         return registry[name]
     if factor in OPEN and ":" in name:

@@ -37,7 +37,7 @@ def engine_of(levels: Mapping[str, Value]) -> str:
     pixels, device = lab_images(1).pixels, torch.device("cpu")
     engine, reason = engine_for(net, pixels, "auto", torch.float32, device)
     return (
-        "delta maps" if engine == "delta" else f"dense ({reason.removeprefix('trains densely: ')})"
+        "delta maps" if engine != "dense" else f"dense ({reason.removeprefix('trains densely: ')})"
     )
 
 

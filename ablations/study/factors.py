@@ -24,6 +24,7 @@ from linefit.levels import (
     reference_of,
 )
 from linefit.protocol import Protocol
+from linefit.yardsticks import YARDSTICKS
 
 # What a factor can be set to. A level with parameters is the text `fourier(bandwidth=4)`, see `linefit.legal`.
 Level = Value
@@ -133,6 +134,7 @@ PROTOCOL_FACTORS: dict[str, Factor] = {
     name: Plain(setting.legal, setting.default) for name, setting in settings(Protocol).items()
 }
 FACTORS = NET_FACTORS | PROTOCOL_FACTORS
+YARDSTICK = Named(dict.fromkeys(YARDSTICKS, "linefit.yardsticks:YARDSTICKS"), open_as="yardstick")
 REQUIRED = tuple(name for name, factor in FACTORS.items() if factor.default is None)
 
 

@@ -6,18 +6,27 @@ A file that is wrong in five places raises one `StudyError` that lists all five.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.study.factors import FACTORS, PROTOCOL_FACTORS, REQUIRED, Level, LevelError, varying
+from ablations.study.factors import (
+    FACTORS,
+    PROTOCOL_FACTORS,
+    REQUIRED,
+    YARDSTICK,
+    Factor,
+    Level,
+    LevelError,
+    varying,
+)
 from ablations.study.grid import MOST_CELLS, Grid, Inclusion
 from ablations.study.problems import Problem, nearest
 from ablations.study.study import LEGAL_SEEDS, Study, StudyError, read_seeds
+from ablations.study.tables import Tables
 from linefit.images import SPLITS
 from linefit.protocol import Protocol
 from linefit.yardsticks import YARDSTICKS
@@ -93,12 +102,12 @@ def parse_study(text: str, *, name: str, source: str, folder: Path = Path()) -> 
     return study
 
 
-class _Reader:
+class _Reader(Tables):
     """Reads a parsed file top down and collects every problem on the way instead of stopping at the first."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
-        self.problems: list[Problem] = []
 
     def study(self, data: Mapping[str, Any], name: str, text: str) -> Study | None:
         data = self.known(data, "", SECTIONS)
@@ -114,9 +123,7 @@ class _Reader:
             evaluation.get("splits", list(EVALUATION_SPLITS)),
             EVALUATION_SPLITS,
         )
-        yardsticks = self.names(
-            "evaluation.yardsticks", evaluation.get("yardsticks", list(YARDSTICKS)), YARDSTICKS
-        )
+        yardsticks = self.yardsticks(evaluation.get("yardsticks", list(YARDSTICKS)))
         yardsticks += tuple(name for name in NEEDED_YARDSTICKS if name not in yardsticks)
         against = comparison.get("against", "least_squares")
         self.name("comparison.against", against, yardsticks)
@@ -230,23 +237,14 @@ class _Reader:
 
     def levels(self, factor: str, key: str, value: object) -> list[Level]:
         """The level of a factor, or no level where it is not legal."""
+        return self.level(FACTORS[factor], key, value)
+
+    def level(self, factor: Factor, key: str, value: object) -> list[Level]:
         try:
-            return [FACTORS[factor].read(key, value, self.folder)]
+            return [factor.read(key, value, self.folder)]
         except LevelError as error:
             self.problems += error.problems
             return []
-
-    def entries(
-        self, data: Mapping[str, Any], key: str, legal: Iterable[str]
-    ) -> list[tuple[str, dict[str, Any]]]:
-        """The tables under `[[key]]`, each with the key that problems call it."""
-        value = data.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-            self.problem(key, value, f"tables, each under [[{key}]]")
-            return []
-        names = tuple(legal)
-        named = [(f"{key}[{i}]", entry) for i, entry in enumerate(value)]
-        return [(where, self.known(entry, f"{where}.", names)) for where, entry in named]
 
     def seeds(self, value: object) -> tuple[int, ...]:
         seeds = read_seeds(value)
@@ -254,34 +252,15 @@ class _Reader:
             self.problem("seeds", value, LEGAL_SEEDS)
         return seeds or ()
 
-    def table(self, data: Mapping[str, Any], key: str, legal: Iterable[str]) -> dict[str, Any]:
-        value = data.get(key, {})
-        if not isinstance(value, dict):
-            self.problem(key, value, "a table")
-            return {}
-        return self.known(value, f"{key}.", legal)
-
-    def known(self, table: Mapping[str, Any], prefix: str, legal: Iterable[str]) -> dict[str, Any]:
-        names = list(legal)
-        for key in [key for key in table if key not in names]:
-            shown = f"{prefix}{key}" if key.isidentifier() else f"{prefix}{json.dumps(key)}"
-            self.problem(shown, None, f"a known key: {', '.join(names)}", nearest(key, names))
-        return {key: value for key, value in table.items() if key in names}
-
-    def names(self, key: str, value: object, legal: Iterable[str]) -> tuple[str, ...]:
-        options = list(legal)
-        if not isinstance(value, list) or not value:
-            self.problem(key, value, f"a list of some of {', '.join(options)}")
-            return ()
-        chosen = [item for i, item in enumerate(value) if self.name(f"{key}[{i}]", item, options)]
-        return tuple(dict.fromkeys(chosen))
-
-    def name(self, key: str, value: object, names: Iterable[str]) -> bool:
-        legal = list(names)
-        if value in legal:
-            return True
-        self.problem(key, value, f"one of {', '.join(legal)}", nearest(value, legal))
-        return False
-
-    def problem(self, key: str, given: object, legal: str, hint: str | None = None) -> None:
-        self.problems.append(Problem(key, given, legal, hint))
+    def yardsticks(self, value: object) -> tuple[str, ...]:
+        """Names of the package's yardsticks, or of the user's own."""
+        given = value if isinstance(value, list) else [value]
+        keys = [f"evaluation.yardsticks[{i}]" for i in range(len(given))]
+        if not given:
+            self.problem("evaluation.yardsticks", value, "at least one yardstick")
+        read = [
+            str(level)
+            for key, x in zip(keys, given, strict=True)
+            for level in self.level(YARDSTICK, key, x)
+        ]
+        return tuple(dict.fromkeys(read))

@@ -16,8 +16,9 @@ from typing import Any
 from ablations.study.factors import FACTORS, NET_FACTORS, PROTOCOL_FACTORS, Level
 from ablations.study.problems import Problem
 from linefit.images import SPLITS
-from linefit.levels import absolute
+from linefit.levels import absolute, reference_of
 from linefit.protocol import Protocol
+from linefit.yardsticks import YARDSTICKS
 
 ENGINE_VERSION = 2  # raise it when a change of the code changes what a cell's numbers are
 # In every cell's key. A factor or a field of a split that came later is in it only where it is not at its default, so
@@ -153,6 +154,12 @@ class Study:
     folder: Path = field(
         default=Path(), compare=False
     )  # of the file, and of files that levels are defined in
+
+    def reference(self, yardstick: str) -> str | None:
+        """Where a yardstick of the user's is defined, None for one of the package's own."""
+        if yardstick in YARDSTICKS:
+            return None
+        return reference_of("yardstick", absolute(yardstick, self.folder))
 
     def cells(self, seeds: Iterable[int] | None = None) -> list[Cell]:
         """Cells seed by seed, so that an interrupted run has compared every variant on some seeds."""

@@ -17,7 +17,7 @@ from linefit.levels import OPEN, REGISTRIES, reference_of
 
 def users_levels(variant: Variant) -> dict[str, str]:
     """Factor -> level, of those that are not the package's own."""
-    levels = {factor: str(variant.levels[factor]) for factor in OPEN}
+    levels = {factor: str(variant.levels[factor]) for factor in REGISTRIES if factor in OPEN}
     return {f: x for f, x in levels.items() if level_parts(x)[0] not in REGISTRIES[f]}
 
 
@@ -28,6 +28,7 @@ def level_files(study: Study) -> list[Path]:
         for variant in study.variants
         for factor in users_levels(variant)
     }
+    references |= {reference for reference in map(study.reference, study.yardsticks) if reference}
     found = {path for reference in references if ".py:" in reference for path in files(reference)}
     return sorted(p.relative_to(study.folder) for p in found if study.folder in p.parents)
 

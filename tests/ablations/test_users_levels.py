@@ -8,6 +8,7 @@ import pytest
 
 import ablations
 from ablations.execution.trial import try_levels
+from ablations.records.yardsticks import yardstick_key
 from ablations.study.reader import load_study
 from ablations.study.study import StudyError
 from linefit import levels
@@ -241,6 +242,66 @@ def test_an_installed_package_brings_levels_by_entry_points(monkeypatch, folder)
 def test_levels_of_the_package_need_no_trial(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "linefit.architectures", None)
     try_levels("quick", load_study("quick").cells())
+
+
+YARDSTICKS = """
+import numpy as np
+from typing import Annotated
+from linefit.legal import Between
+
+def flat(pixels, train, *, height: Annotated[float, Between(0, 40)] = 20.0):
+    \"\"\"A flat line at one height.\"\"\"
+    return np.tile([0.0, height], (len(pixels), 1))
+"""
+
+
+def test_a_yardstick_of_the_users_is_compared_and_kept(folder, tmp_path):
+    (folder / "fits.py").write_text(YARDSTICKS)
+    grid = STUDY[STUDY.index("architecture") : STUDY.index("pooling")]
+    text = STUDY.replace(grid, 'architecture = "conv1"\ncoordinates = "none"\n')
+    yardsticks = '["fits.py:flat", { name = "fits.py:flat", height = 7 }]'
+    (folder / "mine.toml").write_text(text.replace('["least_squares"]', yardsticks))
+    results = ablations.run(folder / "mine.toml", results_dir=tmp_path / "results", workers=1)
+    for name, height in (("fits.py:flat", 20), ("fits.py:flat(height=7)", 7)):
+        found = results.splits["test"].yardsticks[name]
+        np.testing.assert_array_equal(found, np.tile([0.0, height], (500, 1)))
+        assert name in results.compare().to_text("csv")
+    before = yardstick_key(results.study, "fits.py:flat", "test")
+    (folder / "fits.py").write_text(YARDSTICKS.replace("[0.0,", "[0.1,"))
+    edited = load_study(folder / "mine.toml")
+    assert yardstick_key(edited, "fits.py:flat", "test") != before
+    assert yardstick_key(edited, "least_squares", "test") == yardstick_key(
+        results.study, "least_squares", "test"
+    )
+    kept = ablations.load_results("mine", results_dir=tmp_path / "results")
+    assert (kept.splits["test"].yardsticks["fits.py:flat"][:, 0] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("(len(pixels), 1)", "(3, 1)", "(3, 2) from (500, 40, 40)"),
+        ("return np", "raise KeyError('oops')\n    return np", "KeyError: 'oops'"),
+    ],
+)
+def test_a_yardstick_that_gives_no_lines_is_refused(folder, tmp_path, old, new, message):
+    (folder / "fits.py").write_text(YARDSTICKS.replace(old, new))
+    (folder / "mine.toml").write_text(STUDY.replace('"least_squares"', '"fits.py:flat"'))
+    with pytest.raises(StudyError) as error:
+        ablations.run(folder / "mine.toml", results_dir=tmp_path / "results", workers=1)
+    assert message in str(error.value)
+    assert "fits.py" in str(error.value)
+    assert "(N, dim, dim)" in str(error.value)
+
+
+def test_a_yardstick_that_is_nowhere_is_refused_when_the_study_is_read(folder):
+    (folder / "mine.toml").write_text(
+        STUDY.replace('"least_squares"', '"fits.py:flat", "least_square"')
+    )
+    with pytest.raises(StudyError) as error:
+        load_study(folder / "mine.toml")
+    assert "evaluation.yardsticks[0]: 'fits.py:flat' is not legal" in str(error.value)
+    assert "did you mean 'least_squares'" in str(error.value)
 
 
 def test_a_failed_cell_is_told_by_a_warning(folder, tmp_path):
