@@ -13,25 +13,13 @@ from linefit.deltamap.convolution import Values, site_table
 from linefit.deltamap.deltamap import DeltaMap
 from linefit.deltamap.errors import unsupported
 from linefit.deltamap.footprints import united
+from linefit.deltamap.scaled import ScaledMap, per_image
 from linefit.deltamap.sites import Sites
 
 
 def check_spatial(input: DeltaMap, operation: str) -> None:
     if input.ndim != 4:
         unsupported(operation, "of a flattened map")
-
-
-def pooled_shape(
-    operation: str, input: DeltaMap, dim: int | Sequence[int] | None, keepdim: bool
-) -> tuple[int, ...]:
-    """The shape `(N, C)` or `(N, C, 1, 1)` after pooling over all sites, which is what `dim` must ask for."""
-    axes = () if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
-    spatial = tuple(range(2, input.ndim))
-    if not spatial or tuple(sorted(axis % input.ndim for axis in axes)) != spatial:
-        unsupported(
-            operation, f"over axes {dim} of {input.ndim}; only all sites together can be pooled"
-        )
-    return (len(input), input.channels, *([1] * len(spatial) if keepdim else []))
 
 
 def cat(tensors: Sequence[DeltaMap | Tensor], dim: int = 0) -> DeltaMap:
@@ -63,6 +51,9 @@ def arithmetic(name: str) -> Callable[..., DeltaMap]:
     function: Callable[..., Tensor] = getattr(torch, name)
 
     def combine(input: Any, other: Any, **kwargs: Any) -> Any:
+        scaled = _scaled(name, input, other, **kwargs)
+        if scaled is not None:
+            return scaled
         like = input if isinstance(input, DeltaMap) else other
         sites = common_sites(
             [operand for operand in (input, other) if isinstance(operand, DeltaMap)]
@@ -83,6 +74,18 @@ def arithmetic(name: str) -> Callable[..., DeltaMap]:
         return DeltaMap((background, function(rows, other_rows, **kwargs)), sites, like.ndim)
 
     return combine
+
+
+def _scaled(name: str, input: Any, other: Any, **kwargs: Any) -> ScaledMap | None:
+    """The product of a map and a factor per image, or the quotient."""
+    if name == "mul" and isinstance(other, DeltaMap):
+        input, other = other, input
+    if name not in ("mul", "div") or kwargs or not isinstance(input, DeltaMap):
+        return None
+    factor = per_image(input, other)
+    if factor is None:
+        return None
+    return ScaledMap(input, factor if name == "mul" else factor.reciprocal())
 
 
 def _constant(like: DeltaMap, tensor: Tensor, operation: str) -> Tensor:

@@ -43,6 +43,11 @@ class Convolution:
     def then(self, activation: Callable[[Tensor], Tensor]) -> Convolution:
         return replace(self, activations=(*self.activations, activation))
 
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether somebody has asked for the values of this convolution, behind whatever activations."""
+        return bool(self._computed)
+
     def evaluate(self) -> Values:
         """Background and rows at `sites.dilated(kernel)`."""
         with torch.set_grad_enabled(self.grad):

@@ -49,6 +49,10 @@ class TensorLike:
             unsupported(f"Tensor.{name}")
         return lambda *args, **kwargs: call(method, (self, *args), kwargs)
 
+    @property
+    def mT(self) -> Any:  # noqa: N802  (torch's name)
+        return call(torch.transpose, (self, -2, -1))
+
     def __add__(self, other: Any) -> Any:
         return call(torch.add, (self, other))
 
@@ -86,6 +90,9 @@ class TensorLike:
     def __rmul__(self, other: Any) -> Any:
         return self * other
 
+    def __rtruediv__(self, other: Any) -> Any:
+        return call(torch.reciprocal, (self,)) * other
+
     def __rsub__(self, other: Any) -> Any:
         return -self + other
 
@@ -107,7 +114,7 @@ def _unsupported_method(name: str) -> Callable[..., Any]:
 # fmt: off
 for _name in (
     "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "xor", "invert", "pos", "getitem", "setitem", "rmatmul",
-    "rtruediv", "rpow", "mod", "rmod", "floordiv", "rfloordiv", "bool", "iter", "contains", "float", "int", "index",
+    "rpow", "mod", "rmod", "floordiv", "rfloordiv", "bool", "iter", "contains", "float", "int", "index",
 ):
     setattr(TensorLike, f"__{_name}__", _unsupported_method(f"__{_name}__"))
 # fmt: on
@@ -118,6 +125,8 @@ def call(
 ) -> Any:
     """Run `func` in its exact form, or raise `UnsupportedOperation`."""
     kwargs = dict(kwargs or {})
+    if "axis" in kwargs:  # NumPy's name, which torch takes too
+        kwargs["dim"] = kwargs.pop("axis")
     torch_name = getattr(func, "__name__", str(func))
     name = torch_name.strip("_")
     in_place = torch_name == f"{name}_" or kwargs.pop("inplace", False)

@@ -12,13 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from linefit.deltamap import pooling, softmax
-from linefit.deltamap.combine import arithmetic, cat, check_spatial, pooled_shape, rows_at
+from linefit.deltamap import attention, reductions, scaling, softmax
+from linefit.deltamap.attention import SitesFirst
+from linefit.deltamap.combine import arithmetic, cat, check_spatial, rows_at
 from linefit.deltamap.convolution import Convolution, site_table
 from linefit.deltamap.deltamap import DeltaMap
 from linefit.deltamap.dispatch import Handler
 from linefit.deltamap.errors import unsupported
 from linefit.deltamap.footprints import Kernel, Padded, origins
+from linefit.deltamap.normalisation import batch_norm, dropout
+from linefit.deltamap.reductions import pair
+from linefit.deltamap.scaled import ScaledMap
 from linefit.deltamap.softmax import SpatialSoftmax
 
 # Functions of one value each; those that never decrease commute with a maximum. Softplus does not belong to them:
@@ -27,9 +31,11 @@ NON_DECREASING = {"relu", "leaky_relu", "tanh", "sigmoid", "elu"}
 # fmt: off
 POINTWISE = NON_DECREASING | {
     "abs", "absolute", "celu", "clamp", "clamp_max", "clamp_min", "erf", "exp", "gelu", "hardsigmoid", "hardswish",
-    "hardtanh", "log", "logsigmoid", "mish", "neg", "negative", "pow", "relu6", "selu", "silu", "softplus",
-    "softsign", "sqrt", "square",
+    "cos", "hardtanh", "log", "log1p", "logsigmoid", "mish", "neg", "negative", "reciprocal", "relu6", "rsqrt", "selu",
+    "silu", "sin", "softplus", "softsign", "sqrt", "square", "tanhshrink",
 }
+TOKENWISE = POINTWISE | {"add", "sub", "mul", "div", "pow"}
+DROPOUTS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
 # fmt: on
 
 
@@ -65,11 +71,11 @@ def conv2d(
     groups: int = 1,
 ) -> DeltaMap:
     check_spatial(input, "conv2d")
-    if _pair(stride) != (1, 1):
+    if pair(stride) != (1, 1):
         unsupported("conv2d", f"with stride {stride}; only 1 keeps the background shared")
     if groups != 1:
         unsupported("conv2d", f"with groups {groups}")
-    size, steps = (weight.shape[2], weight.shape[3]), _pair(dilation)
+    size, steps = (weight.shape[2], weight.shape[3]), pair(dilation)
     keeps_size = (size[0] // 2 * steps[0], size[1] // 2 * steps[1])
     odd = size[0] % 2 == size[1] % 2 == 1
     if padding == "same" and not odd:
@@ -77,7 +83,7 @@ def conv2d(
     zeros = (
         {"same": keeps_size, "valid": (0, 0)}[padding]
         if isinstance(padding, str)
-        else _pair(padding)
+        else pair(padding)
     )
     kernel = Kernel(size, steps, None if odd and zeros == keeps_size else zeros)
     if min(kernel.output(input.area)) < 1:
@@ -90,10 +96,6 @@ def conv2d(
         )
     convolution = Convolution(input.values, input.sites, weight, bias, kernel)
     return DeltaMap(convolution, input.sites.dilated(kernel))
-
-
-def _pair(value: int | Sequence[int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
 def pad(
@@ -109,51 +111,6 @@ def pad(
     sites = input.sites.batch.sites(Padded(input.sites.footprint, amounts, mode))
     origin = torch.from_numpy(origins(input.area, amounts, mode)).to(input.device)
     return DeltaMap((background, rows_at(input, sites, background, origin)), sites)
-
-
-def adaptive_max_pool2d(input: DeltaMap, output_size: Any, return_indices: bool = False) -> Tensor:
-    check_spatial(input, "adaptive_max_pool2d")
-    if return_indices or output_size not in (1, (1, 1), [1, 1]):
-        unsupported("adaptive_max_pool2d", "to anything but one value per image and channel")
-    return amax(input, (2, 3), keepdim=True)
-
-
-def adaptive_avg_pool2d(input: DeltaMap, output_size: Any) -> Tensor:
-    check_spatial(input, "adaptive_avg_pool2d")
-    if output_size not in (1, (1, 1), [1, 1]):
-        unsupported("adaptive_avg_pool2d", "to anything but one value per image and channel")
-    return mean(input, (2, 3), keepdim=True)
-
-
-def amax(input: DeltaMap, dim: int | Sequence[int] = (), keepdim: bool = False) -> Tensor:
-    shape = pooled_shape("amax", input, dim, keepdim)
-    if input.convolution is not None:
-        return input.convolution.maximum().view(shape)
-    return pooling.maximum(site_table(input.background), input.rows, input.sites).view(shape)
-
-
-def sum(input: DeltaMap, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
-    shape = pooled_shape("sum", input, dim, keepdim)
-    return pooling.total(site_table(input.background), input.rows, input.sites).view(shape)
-
-
-def mean(input: DeltaMap, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
-    height, width = input.area
-    pooled_shape("mean", input, dim, keepdim)
-    return sum(input, dim, keepdim) / (height * width)
-
-
-def logsumexp(input: DeltaMap, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
-    shape = pooled_shape("logsumexp", input, dim, keepdim)
-    return pooling.log_sum_exp(site_table(input.background), input.rows, input.sites).view(shape)
-
-
-def spatial_softmax(
-    input: DeltaMap, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None
-) -> SpatialSoftmax:
-    if input.ndim != 3 or dim not in (2, -1) or dtype is not None:
-        unsupported("softmax", "over anything but all sites of a map (N, C, H * W)")
-    return SpatialSoftmax.of(input)
 
 
 def flatten(input: DeltaMap, start_dim: int = 0, end_dim: int = -1) -> DeltaMap:
@@ -208,13 +165,28 @@ DeltaMap.operations |= {
     "div": arithmetic("div"),
     "divide": arithmetic("div"),
     "true_divide": arithmetic("div"),
-    "adaptive_max_pool2d": adaptive_max_pool2d,
-    "adaptive_avg_pool2d": adaptive_avg_pool2d,
-    "amax": amax,
-    "sum": sum,
-    "mean": mean,
-    "logsumexp": logsumexp,
-    "softmax": spatial_softmax,
+    "pow": arithmetic("pow"),
+    "maximum": arithmetic("maximum"),
+    "minimum": arithmetic("minimum"),
+    "adaptive_max_pool2d": reductions.adaptive_max_pool2d,
+    "adaptive_avg_pool2d": reductions.adaptive_avg_pool2d,
+    "max_pool2d": reductions.max_pool2d,
+    "avg_pool2d": reductions.avg_pool2d,
+    "max": reductions.extrema(reductions.amax, "maximum"),
+    "min": reductions.extrema(reductions.amin, "minimum"),
+    "amax": reductions.amax,
+    "amin": reductions.amin,
+    "sum": reductions.sum,
+    "mean": reductions.mean,
+    "logsumexp": reductions.logsumexp,
+    "batch_norm": batch_norm,
+    **{name: dropout(name) for name in DROPOUTS},
+    "softmax": softmax.spatial_softmax,
+    "matmul": attention.matmul,
+    "bmm": attention.matmul,
+    "transpose": attention.transpose,
+    "swapaxes": attention.transpose,
+    "permute": attention.permute,
     "flatten": flatten,
     "contiguous": lambda input: input,
     "reshape": reshape,
@@ -225,8 +197,48 @@ DeltaMap.operations |= {
 SpatialSoftmax.operations |= {
     "mul": softmax.multiply,
     "multiply": softmax.multiply,
+    "div": softmax.divide,
+    "divide": softmax.divide,
+    "true_divide": softmax.divide,
     "sum": softmax.weighted_sum,
-    "matmul": softmax.matmul,
+    "matmul": attention.matmul,
+    "bmm": attention.matmul,
+    "einsum": attention.einsum,
+    "transpose": attention.transpose,
+    "swapaxes": attention.transpose,
+    "permute": attention.permute,
     "reshape": softmax.reshape,
     "view": softmax.reshape,
+    "flatten": softmax.flatten,
+}
+
+SitesFirst.operations |= {
+    **{name: attention.tokenwise(name) for name in TOKENWISE},
+    **{name: attention.over_tokens(name) for name in ("sum", "mean", "amax", "amin", "logsumexp")},
+    "softmax": attention.softmax,
+    "linear": attention.linear,
+    "matmul": attention.matmul,
+    "bmm": attention.matmul,
+    "einsum": attention.einsum,
+    "transpose": attention.transpose,
+    "swapaxes": attention.transpose,
+    "permute": attention.permute,
+}
+
+ScaledMap.operations |= {
+    "mul": scaling.multiply,
+    "multiply": scaling.multiply,
+    "div": scaling.divide,
+    "divide": scaling.divide,
+    "true_divide": scaling.divide,
+    "sum": scaling.linear(reductions.sum),
+    "mean": scaling.linear(reductions.mean),
+    "adaptive_avg_pool2d": scaling.linear(reductions.adaptive_avg_pool2d),
+    "avg_pool2d": scaling.linear(reductions.avg_pool2d),
+    "amax": scaling.amax,
+    "amin": scaling.amin,
+    "adaptive_max_pool2d": scaling.adaptive_max_pool2d,
+    "flatten": scaling.reshaped(flatten),
+    "reshape": scaling.reshaped(reshape),
+    "view": scaling.reshaped(reshape),
 }

@@ -12,17 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from ablations.records.results import StudyResults
+from ablations.report.plots.cost import plot_cost
 from ablations.report.plots.curves import plot_learning_curves
 from ablations.report.plots.gallery import plot_gallery
 from ablations.report.plots.mse import plot_mse, plot_slope_intercept
 from ablations.report.plots.style import save
+from ablations.report.plots.where import plot_where
 
 __all__ = [
     "figure_names",
+    "plot_cost",
     "plot_gallery",
     "plot_learning_curves",
     "plot_mse",
     "plot_slope_intercept",
+    "plot_where",
     "write_figures",
 ]
 
@@ -32,7 +36,7 @@ def figure_names(results: StudyResults) -> list[str]:
     of_splits = [
         f"{figure}_{split}"
         for split in results.splits
-        for figure in ("mse", "slope_intercept", "gallery")
+        for figure in ("mse", "slope_intercept", "where", "cost", "gallery")
     ]
     return [*of_splits, "learning_curves"]
 
@@ -44,16 +48,19 @@ def write_figures(
 ) -> list[Path]:
     """Write every figure as PNG and SVG into `directory` (made where it is missing) and return the paths.
 
-    `mse_SPLIT`, `slope_intercept_SPLIT` for every evaluation split, `gallery_SPLIT` for every split whose images
-    `(M, dim, dim)` are in `pixels`, and `learning_curves`. The same results give the same bytes.
+    `mse_SPLIT`, `slope_intercept_SPLIT`, `where_SPLIT` and `cost_SPLIT` for every evaluation split, `gallery_SPLIT` for
+    every split whose images `(M, dim, dim)` are in `pixels`, and `learning_curves`. The same results, the same bytes.
     """
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for split in results.splits:
         paths += save(plot_mse(results, split), directory / f"mse_{split}")
         paths += save(plot_slope_intercept(results, split), directory / f"slope_intercept_{split}")
-        if pixels is not None and split in pixels:
-            gallery = plot_gallery(results, split, pixels[split])
+        images = None if pixels is None else pixels.get(split)
+        paths += save(plot_where(results, split, images), directory / f"where_{split}")
+        paths += save(plot_cost(results, split), directory / f"cost_{split}")
+        if images is not None:
+            gallery = plot_gallery(results, split, images)
             paths += save(gallery, directory / f"gallery_{split}")
     paths += save(plot_learning_curves(results), directory / "learning_curves")
     return paths

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,16 +17,13 @@ from ablations.comparison.metrics import variant_errors
 from ablations.comparison.spelling import number
 from ablations.records.results import FloatArray, SplitResults, StudyResults
 from ablations.report.plots.style import (
-    BLUE,
-    GREEN,
     INK,
     MUTED,
+    NETS,
     ORANGE,
-    PURPLE,
     SMALL,
     THEME,
     TRACK,
-    VERMILION,
     Style,
     page,
 )
@@ -41,13 +37,6 @@ TITLE = 0.36  # inches above a panel
 LEFT, GAP = 0.45, 0.12  # inches left of the panels and between them
 TRUE: Style = {"color": TRACK, "linewidth": 5.0, "solid_capstyle": "butt"}
 LEAST_SQUARES: Style = {"color": INK, "linewidth": 1.0, "linestyle": "solid"}
-# Colour, dashes and (in the legend) a letter: no net is told by its colour alone.
-NETS: tuple[tuple[str, Any], ...] = (
-    (BLUE, (0, (6, 1.5))),
-    (VERMILION, (0, (3, 1.2))),
-    (GREEN, (0, (6, 1.5, 1, 1.5))),
-    (PURPLE, (0, (1.2, 1.2))),
-)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from ablations.comparison.metrics import METRICS, yardstick_errors
 from ablations.comparison.scored import published_values
 from ablations.comparison.spelling import number
 from ablations.records.results import StudyResults
-from ablations.report.plots.rows import GAP, Flag, Panel, draw_panel, heading, legend, note
+from ablations.report.plots.rows import Flag, Panel, draw_panel, heading, legend, note
 from ablations.report.plots.style import (
+    GAP,
     SMALL,
     THEME,
     page,

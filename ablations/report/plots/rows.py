@@ -20,6 +20,7 @@ from ablations.report.plots.style import (
     BAND,
     BLUE,
     FAILED,
+    GAP,
     GREEN,
     INK,
     MUTED,
@@ -35,7 +36,6 @@ from ablations.statistics.crossed import MINIMUM_SEEDS
 
 FLAG = SMALL * 1.5 / 72  # inches between the labels of yardsticks
 HEADER = 0.24  # inches between the axes and the lowest of these labels
-GAP = 0.08  # inches between axes and text
 SEEDS_AT, MEAN_AT, GIVEN_AT = -0.2, 0.12, 0.34  # within a row, in units of its height
 
 # Colour, line style and width; a yardstick that is not named here is a thin grey line.

@@ -35,8 +35,17 @@ INK, MUTED, TRACK, GRID, BAND, PAPER = (
 )
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = sns.color_palette("colorblind").as_hex()[:5]
 
+# Colour and dashes of up to four nets: none is told by its colour alone.
+NETS: tuple[tuple[str, Any], ...] = (
+    (BLUE, (0, (6, 1.5))),
+    (VERMILION, (0, (3, 1.2))),
+    (GREEN, (0, (6, 1.5, 1, 1.5))),
+    (PURPLE, (0, (1.2, 1.2))),
+)
+
 FONT = 8.5  # points
 SMALL = 7.5
+GAP = 0.08  # inches between axes and text
 MARGIN = 0.15  # inches around the page
 LINE = 1.45  # line height in units of the font size
 NOTE = "note"  # the gid of the text under the body

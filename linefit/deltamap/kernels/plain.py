@@ -87,31 +87,43 @@ def convolved_maximum(
     """
     with torch.no_grad():
         rows = convolved_rows(source_background, source_rows, weight, background, links)
-        chosen = argmax_rows(background, rows, links.target)
+        target = links.target
+        chosen = argmax_rows(
+            background[None], rows, target.image, target.inactive[None], target.most
+        )[:, 0]
     return _convolved_at(chosen, source_background, source_rows, weight, bias, links)
 
 
-def argmax_rows(background: Tensor, rows: Tensor, index: ActiveRows) -> Tensor:
-    """Where each channel of each image is largest, `(N, C)` int64: row `r` as `r`, a background site `s` as `R + s`."""
-    images, channels = len(index.row_of_site), rows.shape[1]
-    image = index.image[:, None].expand(-1, channels)
-    best = rows.new_full((images + 1, channels), -torch.inf).scatter_reduce(0, image, rows, "amax")
-    row = torch.arange(index.rows, device=rows.device)[:, None]
-    top = rows == best.index_select(0, index.image)
-    row = torch.where(top | rows.isnan(), row, index.rows)  # NaN wins, as in a dense pool
-    chosen = image.new_full((images + 1, channels), index.rows).scatter_reduce(
-        0, image, row, "amin"
-    )[:-1]
-    # One more candidate than an image has active sites: the best inactive site is among them, if there is any.
-    candidates = min(len(background), index.most + 1)
-    values, site = background.t().topk(candidates)  # (C, candidates)
-    free = index.inactive[:, site]
-    first = free.to(torch.uint8).argmax(-1)  # (N, C)
-    channel = torch.arange(channels, device=rows.device)
-    shown = values[channel, first]
-    larger = (shown > best[:-1]) | shown.isnan() | (chosen == index.rows)
-    from_background = free.any(-1) & larger
-    return torch.where(from_background, site[channel, first] + index.rows, chosen)
+def argmax_rows(
+    background: Tensor, rows: Tensor, group: Tensor, visible: Tensor, hidden: int
+) -> Tensor:
+    """Where each channel is largest in each of an image's K windows of M sites, `(N, K, C)` int64.
+
+    Row `r` is `r`, background site `m` of window `k` is `R + k M + m`.
+
+    Args: background `(K, M, C)`; rows `(R, C)`, each of a `group` `image * K + window` or of nobody's, `N * K`;
+    `visible` `(K, N, M)` bool, where an image shows the background; no window has more than `hidden` other sites.
+    """
+    (windows, images, sites), channels = visible.shape, rows.shape[1]
+    groups, count = images * windows, len(rows)
+    index = group[:, None].expand(-1, channels)
+    best = rows.new_full((groups + 1, channels), -torch.inf).scatter_reduce(0, index, rows, "amax")
+    row = torch.arange(count, device=rows.device)[:, None]
+    top = rows == best.index_select(0, group)
+    row = torch.where(top | rows.isnan(), row, count)  # NaN wins, as in a dense pool
+    chosen = index.new_full((groups + 1, channels), count).scatter_reduce(0, index, row, "amin")
+    best, chosen = (table[:-1].view(images, windows, channels) for table in (best, chosen))
+    # One more candidate than can be hidden: the best visible site is among them, if there is any.
+    values, site = background.transpose(1, 2).topk(min(sites, hidden + 1))  # (K, C, candidates)
+    at = site[:, None].expand(-1, images, -1, -1)
+    free = visible[:, :, None].expand(-1, -1, channels, -1).gather(3, at)  # (K, N, C, candidates)
+    first = free.to(torch.uint8).argmax(-1, keepdim=True)
+    shown = values[:, None].expand_as(at).gather(3, first)[..., 0].transpose(0, 1)
+    larger = (shown > best) | shown.isnan() | (chosen == count)
+    from_background = free.any(-1).transpose(0, 1) & larger
+    window = torch.arange(windows, device=rows.device)[:, None]
+    of_background = at.gather(3, first)[..., 0].transpose(0, 1) + window * sites + count
+    return torch.where(from_background, of_background, chosen)
 
 
 def _convolved_at(

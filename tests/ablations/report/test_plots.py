@@ -16,16 +16,20 @@ from ablations.comparison.metrics import variant_errors, yardstick_errors
 from ablations.comparison.spelling import number
 from ablations.report.plots import (
     figure_names,
+    plot_cost,
     plot_gallery,
     plot_learning_curves,
     plot_mse,
     plot_slope_intercept,
+    plot_where,
     write_figures,
 )
+from ablations.report.plots.cost import pareto_front
 from ablations.report.plots.curves import median_curve
 from ablations.report.plots.gallery import clip_line
 from ablations.report.plots.mse import stack_flags
 from ablations.report.plots.style import BLUE, PURPLE, text_inches, wrap
+from ablations.report.plots.where import BINS, binned_means
 from ablations.statistics import crossed_mean
 from linefit.images import lab_images
 from tests.ablations.synthetic import RANDOM_OFFSET, YARDSTICKS, synthetic_results
@@ -88,6 +92,8 @@ def test_no_text_is_hidden_or_cut(n_variants, n_seeds, failures, pixels):
     assert_legible(plot_slope_intercept(results, "test"))
     assert_legible(plot_learning_curves(results))
     assert_legible(plot_gallery(results, "test", pixels))
+    assert_legible(plot_cost(results, "test"))
+    assert_legible(plot_where(results, "test", pixels))
 
 
 def test_long_names_widen_the_figure_and_stay_whole():
@@ -330,7 +336,8 @@ def test_figures_are_the_same_bytes_in_every_run_and_leave_no_state(tmp_path, pi
 
 def test_no_gallery_without_pixels(tmp_path):
     names = {path.stem for path in write_figures(synthetic_results(1, 1, 60), tmp_path)}
-    assert names == {"mse_test", "slope_intercept_test", "learning_curves"}
+    of_test = {"mse_test", "slope_intercept_test", "where_test", "cost_test"}
+    assert names == {*of_test, "learning_curves"}
 
 
 @given(st.text(alphabet="abcdefgh -", min_size=1, max_size=200), st.floats(1, 8))
@@ -338,3 +345,44 @@ def test_wrapped_text_fits_and_keeps_its_words(text, inches):
     wrapped = wrap(text, inches)
     assert "".join(wrapped.split()) == "".join(text.split())
     assert all(text_inches(line) <= inches for line in wrapped.splitlines())
+
+
+points = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
+
+
+@given(points)
+def test_the_front_is_what_no_point_dominates(pairs):
+    costs, errors = np.array(pairs, dtype=float).T
+    front = pareto_front(costs, errors)
+
+    def dominated(point):
+        return any(p != point and p[0] <= point[0] and p[1] <= point[1] for p in pairs)
+
+    assert {pairs[i] for i in front} == {p for p in pairs if not dominated(p)}
+    assert (np.diff(costs[front]) > 0).all()
+
+
+def test_what_has_no_cost_is_not_on_the_front():
+    assert list(pareto_front(np.array([np.nan, 2.0]), np.array([0.1, 5.0]))) == [1]
+
+
+@given(st.lists(st.integers(-5, 5), min_size=1, max_size=200))
+def test_groups_hold_every_image_once_and_never_part_equal_values(values):
+    values = np.array(values, dtype=float)
+    middles, counts = binned_means(values, np.ones(len(values)))
+    assert len(middles) <= BINS
+    assert (counts == 1).all()
+    assert (np.diff(middles) > 0).all()
+    _, means = binned_means(values, values)
+    assert (np.diff(means) > 0).all()  # groups do not overlap
+
+
+def test_where_draws_the_error_of_each_group():
+    results = synthetic_results(1, 3, 60)
+    split = results.splits["test"]
+    axes = plot_where(results, "test").axes[0]
+    steep = np.abs(split.params[:, 0].astype(float))
+    x, y = binned_means(steep, variant_errors(split, split.variants[0]).mean(axis=0))
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), x)
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), y)
+    assert len(axes.lines) == 2
