@@ -49,7 +49,9 @@ class MaxAverage(nn.Module):
     """Largest value and mean of each channel, concatenated: `2 C` features."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        return torch.cat([maps.amax(SPATIAL), maps.mean(SPATIAL)], dim=1)
+        # The mean first: delta maps then find the maximum among values that they have, not in a pass of its own.
+        mean = maps.mean(SPATIAL)
+        return torch.cat([maps.amax(SPATIAL), mean], dim=1)
 
 
 class LogSumExp(nn.Module):

@@ -173,8 +173,8 @@ class DeltaImages:
         kernels: Literal["torch", "numba"] | None = None,
     ) -> None:
         values = np.asarray(pixels.cpu() if isinstance(pixels, Tensor) else pixels)
-        lit = values != 0
-        if not np.array_equal(values, lit):
+        lit = values if values.dtype == bool else values != 0
+        if lit is not values and not np.array_equal(values, lit):
             raise ValueError("pixels are not binary: values other than 0 and 1 have no delta map")
         if lit.ndim == 4 and lit.shape[1] == 1:
             lit = lit[:, 0]

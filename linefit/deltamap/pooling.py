@@ -5,15 +5,18 @@ Backgrounds come as `(K, M, C)` and rows as `(R', C)`, as `Regions` gives them; 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from linefit.deltamap.kernels.plain import argmax_rows
 from linefit.deltamap.windows import Regions
 
 
-def maximum(background: Tensor, rows: Tensor, regions: Regions) -> Tensor:
-    """Largest values; the gradient reaches one site of each.
+def maximum(
+    background: Tensor, rows: Tensor, regions: Regions, argmax_rows: Callable[..., Tensor]
+) -> Tensor:
+    """Largest values; the gradient reaches one site of each, which the kernel `argmax_rows` finds.
 
     Of several sites that share the maximum any may be chosen.
     """

@@ -52,7 +52,8 @@ def _maxima(input: DeltaMap, windows: Windows) -> Tensor:
     if convolution is not None and windows == whole(input.area) and not convolution.is_evaluated:
         return convolution.maximum()[:, None]
     where = regions(input.sites, windows)
-    return pooling.maximum(*in_regions(input.values, where), where)
+    argmax_rows = input.sites.batch.kernels.argmax_rows
+    return pooling.maximum(*in_regions(input.values, where), where, argmax_rows)
 
 
 def _sums(input: DeltaMap, windows: Windows) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from linefit.deltamap.kernels import convolution, linear, maximum, plain, sites
+from linefit.deltamap.kernels import argmax, convolution, linear, maximum, plain, sites
 from linefit.deltamap.kernels.links import ActiveRows, Links
 
 
@@ -25,6 +25,7 @@ class Kernels:
     place_rows: Callable[[Tensor, Tensor, int, int], Tensor]
     convolved_rows: Callable[[Tensor, Tensor, Tensor, Tensor, Links], Tensor]
     convolved_maximum: Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor, Links], Tensor]
+    argmax_rows: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
     flat_linear: Callable[[Tensor, Tensor, Tensor, Tensor | None, ActiveRows], Tensor]
 
 
@@ -35,6 +36,7 @@ KERNELS: dict[str, Kernels] = {
         plain.place_rows,
         plain.convolved_rows,
         plain.convolved_maximum,
+        plain.argmax_rows,
         plain.flat_linear,
     ),
     "numba": Kernels(
@@ -43,6 +45,7 @@ KERNELS: dict[str, Kernels] = {
         sites.place_rows,
         convolution.convolved_rows,
         maximum.convolved_maximum,
+        argmax.argmax_rows,
         linear.flat_linear,
     ),
 }

@@ -15,10 +15,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from linefit.deltamap.kernels.argmax import CANDIDATES
 from linefit.deltamap.kernels.convolution import by_taps, chunks
 from linefit.deltamap.kernels.links import FloatArray, IntArray, Links
-
-CANDIDATES = 16  # best background sites per channel that are tried before all are searched
 
 
 def convolved_maximum(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -11,7 +12,9 @@ import torch
 from torch.nn import functional as F
 
 from linefit.deltamap import DeltaImages
+from linefit.deltamap.kernels import KERNELS
 from linefit.images import lab_images
+from linefit.pooling import MaxAverage
 
 DIM = 12
 PIXELS = lab_images(6, dim=DIM).pixels
@@ -97,3 +100,22 @@ def test_maximum_does_not_hide_nan(
 
     assert values(dense).amax((2, 3)).isnan().all()
     assert values(images).amax((2, 3)).isnan().all()
+
+
+def test_a_maximum_shares_the_evaluation_that_another_pool_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def counted(name: str) -> Callable[..., Any]:
+        kernel = getattr(KERNELS["numba"], name)
+        return lambda *args: (asked.append(name), kernel(*args))[1]
+
+    names = ("convolved_rows", "convolved_maximum")
+    kernels = dataclasses.replace(KERNELS["numba"], **{name: counted(name) for name in names})
+    monkeypatch.setitem(KERNELS, "numba", kernels)
+    pooling = MaxAverage()
+    images = DeltaImages(PIXELS, torch.float64).batch(range(len(PIXELS)))
+    found = pooling(F.relu(F.conv2d(images, WEIGHT, padding=1)))
+    assert asked == ["convolved_rows"]
+    torch.testing.assert_close(found, pooling(F.relu(F.conv2d(DENSE, WEIGHT, padding=1))))
