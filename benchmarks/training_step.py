@@ -186,7 +186,8 @@ def best_gflops(rows: list[dict[str, Any]], rates: MachineRates) -> float:
     """The best rate of float32 arithmetic that anything measured here has shown: a product or a whole step."""
     steps = [1e3 * row["dense_gflop"] / row["best_dense_quiet_ms"] for row in rows]
     steps += [1e3 * row["delta_gflop"] / row["delta_quiet_ms"] for row in rows]
-    return max(rates.sgemm_gflops, *steps)
+    best: float = max(rates.sgemm_gflops, *steps)
+    return best
 
 
 def with_fractions(row: dict[str, Any], gflops: float, rates: MachineRates) -> dict[str, Any]:
@@ -201,8 +202,7 @@ def with_fractions(row: dict[str, Any], gflops: float, rates: MachineRates) -> d
 
 
 def lower_decile(values: list[float]) -> float:
-    decile: float = np.quantile(values, 0.1)
-    return float(decile)
+    return float(np.quantile(values, 0.1))
 
 
 def _iqr(values: list[float]) -> float:
