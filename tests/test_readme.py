@@ -57,7 +57,9 @@ def test_what_contributors_are_sent_to_is_there():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = re.findall(r"`([\w/]+(?:\.py|/))`", text)
     beside = {"kernels/": "linefit/deltamap/kernels/"}
-    beside |= {name: f"linefit/{name}" for name in ("pooling.py", "architectures.py", "heads.py")}
+    beside |= {
+        name: f"linefit/{name}" for name in ("pooling.py", "convolutions.py", "sets.py", "heads.py")
+    }
     assert len(named) > 25
     assert [name for name in named if not (ROOT / beside.get(name, name)).exists()] == []
     code = "\n".join(
