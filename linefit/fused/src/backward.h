@@ -88,14 +88,13 @@ struct Backward : Forward<T, LANES, ROWS> {
     // Rows of the layer below that a row of layer l reads through its taps.
     void patch(int l, int32_t row, int32_t* children) {
         Layer &at = layer[l], &below = layer[l - 1];
-        const Level& level = *at.level;
-        int32_t node = row < at.classes ? -1 : at.used.data[row - at.classes];
-        const int32_t* classes = level.children.data() + (node < 0 ? row : level.base[node]) * TAPS;
+        const int64_t node = int64_t(row) - at.classes;
+        const int32_t* classes = at.level->children.data() + (node < 0 ? row : at.base.data[node]) * TAPS;
         for (int tap = 0; tap < TAPS; ++tap)
             children[tap] = classes[tap] < 0 ? int32_t(below.classes + below.nodes) : classes[tap];
         if (node < 0) return;
-        for (int64_t e = level.first[node]; e < level.first[node + 1]; ++e)
-            children[level.edge[e] & 15] = below.classes + below.local.data[level.edge[e] >> 4];
+        for (uint32_t e = at.first.data[node]; e < at.first.data[node + 1]; ++e)
+            children[at.edge.data[e] % TAPS] = below.classes + int32_t(at.edge.data[e] / TAPS);
     }
 
     static void one_tap(int64_t items, const T* g, const int32_t* children, const T* weight, const T* z, T* gradient,
@@ -114,7 +113,7 @@ struct Backward : Forward<T, LANES, ROWS> {
         Layer &at = layer[1], &input = layer[0];
         const size_t in = input.stride, out = at.stride;
         for (int64_t i = 0; i < items; ++i) {
-            int32_t base = rows[i] < at.classes ? rows[i] : at.level->base[at.used.data[rows[i] - at.classes]];
+            int32_t base = rows[i] < at.classes ? rows[i] : at.base.data[rows[i] - at.classes];
             for (int tap = 0; tap < TAPS; ++tap) {
                 int32_t child = at.level->children[base * TAPS + tap];
                 if (child < 0) continue;
@@ -134,12 +133,11 @@ struct Backward : Forward<T, LANES, ROWS> {
         T* nodes = at.gradient.data + at.classes * stride;
         const T share = T(1) / T(tables->area());
         for (int64_t n = 0; n < this->images; ++n) {
-            int64_t count;
-            const int32_t* node = this->nodes_of(at, n, count);
             for (size_t c = 0; c < stride; c += LANES) {
                 Vec value = share * K::load(g + n * stride + c);
                 K::add(total + c, value);
-                for (int64_t i = 0; i < count; ++i) K::add(nodes + at.local.data[node[i]] * stride + c, value);
+                for (int64_t i = at.start.data[n]; i < at.start.data[n + 1]; ++i)
+                    K::add(nodes + at.row.data[i] * stride + c, value);
             }
         }
         T* sites = item_sums.zeros(at.classes);  // that show a class
@@ -149,13 +147,12 @@ struct Backward : Forward<T, LANES, ROWS> {
                 K::store(at.gradient.data + cls * stride + c, sites[cls] * K::load(total + c));
         for (int64_t p = 0; p < at.nodes; ++p)
             for (size_t c = 0; c < stride; c += LANES)
-                K::add(at.gradient.data + at.level->base[at.used.data[p]] * stride + c, -K::load(nodes + p * stride + c));
+                K::add(at.gradient.data + at.base.data[p] * stride + c, -K::load(nodes + p * stride + c));
     }
 
     // From the gradient of layer l's values to those of its parameters and of the layer below.
     void convolution(int l, T* gradient) {
         Layer &at = layer[l], &below = layer[l - 1];
-        const Level& level = *at.level;
         const size_t out = at.stride;
         T* own = at.gradient.data;
         T* total = totals.need(at.classes * out);  // of a class: its own and that of the nodes in its place
@@ -168,12 +165,10 @@ struct Backward : Forward<T, LANES, ROWS> {
         for (int64_t p = 0; p < at.nodes; ++p) {
             const T* g = own + (at.classes + p) * out;
             if (!K::any(g, int(out))) continue;
-            int32_t node = at.used.data[p];
-            for (size_t c = 0; c < out; c += LANES) K::add(total + level.base[node] * out + c, K::load(g + c));
-            for (int64_t e = level.first[node]; e < level.first[node + 1]; ++e) {
-                int32_t child = below.local.data[level.edge[e] >> 4];
-                rows[child] = 1;
-                T* to = sums + (size_t(child) * TAPS + (level.edge[e] & 15)) * out;
+            for (size_t c = 0; c < out; c += LANES) K::add(total + at.base.data[p] * out + c, K::load(g + c));
+            for (uint32_t e = at.first.data[p]; e < at.first.data[p + 1]; ++e) {
+                rows[at.edge.data[e] / TAPS] = 1;
+                T* to = sums + size_t(at.edge.data[e]) * out;
                 for (size_t c = 0; c < out; c += LANES) K::add(to + c, K::load(g + c));
             }
         }
@@ -228,7 +223,7 @@ struct Backward : Forward<T, LANES, ROWS> {
                         by_node, vectors, [](int v) { return size_t(v) * LANES; }, nullptr, buffer, in, this->complete,
                         this->scratch);
             for (int64_t r = 0; r < some; ++r) {
-                int32_t u = rows[begin + r], base = below.level->base[below.used.data[u]];
+                int32_t u = rows[begin + r], base = below.base.data[u];
                 for (size_t k = 0; k < in; k += LANES) {
                     Vec value = K::load(buffer + r * in + k);
                     K::store(to + (below.classes + u) * in + k, value);

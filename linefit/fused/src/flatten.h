@@ -9,7 +9,7 @@ struct Flatten : Backward<T, LANES, ROWS> {
     typedef typename Base::Layer Layer;
     using Base::program, Base::tables;
 
-    static constexpr int BLOCK = 32;  // sites: their nodes' features stay in the first cache for all channels
+    static constexpr int BLOCK = 400;  // sites: what their nodes need stays in the second cache for all channels
 
     // The batch's nodes, image by image, in the order of their sites.
     Buffer<int32_t> image, row;
@@ -21,22 +21,20 @@ struct Flatten : Backward<T, LANES, ROWS> {
     void sort_by_site() {
         Layer& at = this->last();
         const int area = tables->area();
-        int64_t *starts = first.zeros(area + 2), total = 0, count;
+        int64_t* starts = first.zeros(area + 2);
         for (int64_t n = 0; n < this->images; ++n) {
-            this->nodes_of(at, n, count);
             const uint16_t* site = tables->site.data() + at.level->start[this->order[n]];
+            const int64_t count = at.start.data[n + 1] - at.start.data[n];
             for (int64_t i = 0; i < count; ++i) ++starts[site[i] + 2];
-            total += count;
         }
-        image.need(total + 1), row.need(total + 1);
+        image.need(at.start.data[this->images] + 1), row.need(at.start.data[this->images] + 1);
         for (int s = 0; s < area; ++s) starts[s + 2] += starts[s + 1];
         for (int64_t n = 0; n < this->images; ++n) {
-            const int32_t* node = this->nodes_of(at, n, count);
             const uint16_t* site = tables->site.data() + at.level->start[this->order[n]];
-            for (int64_t i = 0; i < count; ++i) {
-                int64_t to = starts[site[i] + 1]++;
+            for (int64_t i = at.start.data[n]; i < at.start.data[n + 1]; ++i) {
+                int64_t to = starts[site[i - at.start.data[n]] + 1]++;
                 image.data[to] = int32_t(n);
-                row.data[to] = at.local.data[node[i]];
+                row.data[to] = at.row.data[i];
             }
         }
     }

@@ -12,13 +12,20 @@ struct Forward {
         const Level* level;
         int classes, width, stride;   // width: real channels, stride: padded
         int64_t nodes;                // distinct ones in the batch
-        Buffer<int32_t> used, local;  // node of the data set of each row; row of each node of the data set
         Buffer<uint64_t> bits;
+        Buffer<int32_t> local;        // row of a node of the data set
+        Buffer<int32_t> base;         // [row]: class
+        Buffer<uint32_t> first;       // [row + 1]: edges
+        Buffer<uint32_t> edge;        // row of the layer below * TAPS + tap
+        Buffer<int64_t> start;        // [image + 1]
+        Buffer<int32_t> row;          // [start[images]]: rows of every image, site by site
         Buffer<T> z;                  // before ReLU
         Buffer<T> value;              // of the classes after ReLU, then a row of zeros
         Buffer<T> difference;         // of the nodes: value less that of the class
         Buffer<T> gradient;           // with respect to values
     };
+
+    static constexpr int AHEAD = 16;  // entries of a list by which memory is asked for in advance
 
     const Program program;
     const Layout layout;
@@ -56,16 +63,10 @@ struct Forward {
     }
 
     Layer& last() { return layer[program.depth]; }
-    const int32_t* nodes_of(const Layer& at, int64_t n, int64_t& count) const {
-        int64_t begin = at.level->start[order[n]];
-        count = at.level->start[order[n] + 1] - begin;
-        return at.level->node.data() + begin;
-    }
-
     void convolutions(const int64_t* indices, int64_t count) {
         order = indices, images = count;
         for (int l = 1; l <= program.depth; ++l) {
-            collect(layer[l]);
+            collect(layer[l], layer[l - 1]);
             background(l);
             multiply_taps(l);
             if (l < program.depth || program.pooling != POOL_MAX) sum_taps<true>(l);
@@ -73,24 +74,50 @@ struct Forward {
         }
     }
 
-    // The distinct nodes of the batch, in the order of the data set's.
-    void collect(Layer& at) {
-        size_t words = at.level->nodes / 64 + 1;
-        uint64_t* bits = at.bits.zeros(words);
-        int64_t count, most = 0;
-        for (int64_t n = 0; n < images; ++n) {
-            const int32_t* node = nodes_of(at, n, count);
-            for (int64_t i = 0; i < count; ++i) bits[node[i] >> 6] |= uint64_t(1) << (node[i] & 63);
-            most += count;
-        }
-        int32_t *used = at.used.need(most + 1), *local = at.local.need(at.level->nodes + 1);
+    // The nodes of the batch, in the order of the data set's if it shares them, their edges, and the images' rows.
+    void collect(Layer& at, const Layer& below) {
+        const Level& level = *at.level;
+        int64_t* start = at.start.need(images + 1);
+        start[0] = 0;
+        for (int64_t n = 0; n < images; ++n)
+            start[n + 1] = start[n] + level.start[order[n] + 1] - level.start[order[n]];
+        int32_t* row = at.row.need(start[images] + 1);
+        at.base.need(start[images] + 1), at.first.need(start[images] + 1), at.edge.need((start[images] + 1) * TAPS);
         at.nodes = 0;
+        at.first.data[0] = 0;
+        if (!level.shared) {
+            for (int64_t n = 0; n < images; ++n)
+                for (int64_t node = level.start[order[n]]; node < level.start[order[n] + 1]; ++node) {
+                    row[at.nodes] = int32_t(at.nodes);
+                    link(at, below, uint32_t(node));
+                }
+            return;
+        }
+        const size_t words = level.nodes / 64 + 1;
+        uint64_t* bits = at.bits.zeros(words);
+        for (int64_t n = 0; n < images; ++n)
+            for (int64_t i = level.start[order[n]]; i < level.start[order[n] + 1]; ++i)
+                bits[level.node[i] >> 6] |= uint64_t(1) << (level.node[i] & 63);
+        int32_t* local = at.local.need(level.nodes + 1);
         for (size_t word = 0; word < words; ++word)
             for (uint64_t left = bits[word]; left; left &= left - 1) {
-                int32_t node = int32_t(word * 64 + __builtin_ctzll(left));
+                uint32_t node = uint32_t(word * 64 + __builtin_ctzll(left));
                 local[node] = int32_t(at.nodes);
-                used[at.nodes++] = node;
+                link(at, below, node);
             }
+        for (int64_t n = 0; n < images; ++n) {
+            const int32_t* node = level.node.data() + level.start[order[n]];
+            for (int64_t i = start[n]; i < start[n + 1]; ++i) row[i] = local[node[i - start[n]]];
+        }
+    }
+
+    // Make a node of the data set the batch's next row.
+    static void link(Layer& at, const Layer& below, uint32_t node) {
+        const uint32_t *record = at.level->record.data(), end = at.level->first[node + 1];
+        uint32_t e = at.level->first[node], count = at.first.data[at.nodes];
+        at.base.data[at.nodes] = int32_t(record[e]);
+        while (++e < end) at.edge.data[count++] = uint32_t(below.local.data[record[e] >> 4]) * TAPS + (record[e] & 15);
+        at.first.data[++at.nodes] = count;
     }
 
     void background(int l) {
@@ -137,20 +164,20 @@ struct Forward {
     template <bool DIFFERENCE, int V>
     void sum_columns(int l, int column) {
         Layer& at = layer[l];
-        const Level& level = *at.level;
-        const int32_t* local = layer[l - 1].local.data;
         const size_t out = at.stride;
         const T* product = products.data + column;
         T *z = at.z.data + column, *difference = at.difference.data + column;
+        const uint32_t* edge = at.edge.data;
+        const uint32_t edges = at.first.data[at.nodes];
         for (int64_t p = 0; p < at.nodes; ++p) {
-            int32_t node = at.used.data[p];
             Vec change[V] = {};
-            for (int64_t e = level.first[node]; e < level.first[node + 1]; ++e) {
-                uint32_t edge = level.edge[e];
-                const T* from = product + (size_t(local[edge >> 4]) * TAPS + (edge & 15)) * out;
+            for (uint32_t e = at.first.data[p]; e < at.first.data[p + 1]; ++e) {
+                const T* next = product + size_t(edge[e + AHEAD < edges ? e + AHEAD : e]) * out;
+                for (int v = 0; v < V; ++v) __builtin_prefetch(next + v * LANES);
+                const T* from = product + size_t(edge[e]) * out;
                 for (int v = 0; v < V; ++v) change[v] += K::load(from + v * LANES);
             }
-            const T* base = z + level.base[node] * out;
+            const T* base = z + at.base.data[p] * out;
             T* to = z + (at.classes + p) * out;
             for (int v = 0; v < V; ++v) {
                 Vec before = K::load(base + v * LANES), after = before + change[v];
@@ -172,29 +199,44 @@ struct Forward {
         T* top = features.need(images * stride);
         chosen.need(images * stride);
         BackgroundMaxima<T, LANES, ROWS> best(at.z.data, at.stride, at.width, *at.level, *tables);
-        Buffer<int32_t> rows;
-        for (int64_t n = 0; n < images; ++n) {
-            int64_t count;
-            const int32_t* node = nodes_of(at, n, count);
-            int32_t* row = rows.need(count + 1);
-            for (int64_t i = 0; i < count; ++i) row[i] = at.classes + at.local.data[node[i]];
-            for (int c = 0; c < stride; c += LANES) {
-                Vec value = Vec{} - T(__builtin_inf());
-                Ints where = Ints{} - 1;
-                for (int64_t i = 0; i < count; ++i) {
-                    Vec z = K::load(at.z.data + size_t(row[i]) * stride + c);
-                    Ints larger = (z > value) | (z != z);  // NaN wins, as in a dense pool
-                    value = larger ? z : value;
-                    where = larger ? Ints{} + typename K::Int(i) : where;
-                }
-                K::store(top + n * stride + c, value);
-                for (int i = 0; i < LANES; ++i)
-                    chosen.data[n * stride + c + i] = where[i] < 0 ? -1 : row[where[i]];
-            }
-            for (int c = 0; c < at.width; ++c) best.compare(order[n], c, top[n * stride + c], chosen.data[n * stride + c]);
-        }
+        int c = 0;
+        for (; c + 3 * LANES <= stride; c += 3 * LANES) maximum_columns<3>(top, c);
+        for (; c < stride; c += LANES) maximum_columns<1>(top, c);
+        for (int64_t n = 0; n < images; ++n)
+            for (c = 0; c < at.width; ++c) best.compare(order[n], c, top[n * stride + c], chosen.data[n * stride + c]);
         for (int64_t i = 0; i < images * stride; i += LANES) K::store(top + i, K::relu(K::load(top + i)));
         return top;
+    }
+
+    template <int V>
+    void maximum_columns(T* top, int column) {
+        Layer& at = last();
+        const size_t stride = at.stride;
+        const T* z = at.z.data + at.classes * stride + column;
+        const int32_t* row = at.row.data;
+        const int64_t total = at.start.data[images];
+        for (int64_t n = 0; n < images; ++n) {
+            const int64_t begin = at.start.data[n], end = at.start.data[n + 1];
+            Vec value[V];
+            Ints where[V];
+            for (int v = 0; v < V; ++v) value[v] = Vec{} - T(__builtin_inf()), where[v] = Ints{} - 1;
+            for (int64_t i = begin; i < end; ++i) {
+                const T* next = z + row[i + AHEAD < total ? i + AHEAD : i] * stride;
+                for (int v = 0; v < V; ++v) {
+                    __builtin_prefetch(next + v * LANES);
+                    Vec here = K::load(z + row[i] * stride + v * LANES);
+                    Ints larger = (here > value[v]) | (here != here);  // NaN wins, as in a dense pool
+                    value[v] = larger ? here : value[v];
+                    where[v] = larger ? Ints{} + typename K::Int(row[i]) : where[v];
+                }
+            }
+            for (int v = 0; v < V; ++v) {
+                K::store(top + n * stride + column + v * LANES, value[v]);
+                for (int i = 0; i < LANES; ++i)
+                    chosen.data[n * stride + column + v * LANES + i] =
+                        where[v][i] < 0 ? -1 : at.classes + int32_t(where[v][i]);
+            }
+        }
     }
 
     T* pool_average() {
@@ -211,12 +253,10 @@ struct Forward {
             for (int c = 0; c < stride; c += LANES) K::add(total + c, K::load(part + c));
         }
         for (int64_t n = 0; n < images; ++n) {
-            int64_t count;
-            const int32_t* node = nodes_of(at, n, count);
             for (int c = 0; c < stride; c += LANES) {
                 Vec sum = K::load(total + c);
-                for (int64_t i = 0; i < count; ++i)
-                    sum += K::load(at.difference.data + size_t(at.local.data[node[i]]) * stride + c);
+                for (int64_t i = at.start.data[n]; i < at.start.data[n + 1]; ++i)
+                    sum += K::load(at.difference.data + size_t(at.row.data[i]) * stride + c);
                 K::store(sums + n * stride + c, sum / T(tables->area()));
             }
         }

@@ -65,20 +65,42 @@ struct Kernels {
         return all << 1 != 0;  // -0 is zero
     }
 
-    // Which columns of a few rows are not all zero: the only ones that a product needs.
-    static int columns(const T* const* row, int width, uint16_t* list) {
-        int count = 0;
+    // Which columns of a few rows a product needs: first those that differ between the rows, then `equal` ones of one
+    // value, which are multiplied once. Columns of zeros are left out unless `complete`.
+    struct Columns {
+        int different, equal;
+    };
+
+    // `compare` says whether to look for equal ones: it pays where many products follow from one row.
+    static Columns columns(const T* const* row, int width, bool compare, bool complete, uint16_t* list) {
+        int different = 0, equal = 0;
+        if (!compare) {
+            for (int k = 0; k < width; k += LANES) {
+                Ints any = {};
+                for (int r = 0; r < ROWS; ++r) any |= *reinterpret_cast<const Ints*>(row[r] + k);
+                Int lane[LANES];
+                std::memcpy(lane, &any, sizeof lane);
+                for (int i = 0; i < LANES && k + i < width; ++i) {
+                    list[different] = uint16_t(k + i);
+                    different += lane[i] != 0 || complete;
+                }
+            }
+            return {different, 0};
+        }
+        uint16_t* equals = list + width + LANES;
         for (int k = 0; k < width; k += LANES) {
-            Ints bits = {};
-            for (int r = 0; r < ROWS; ++r) bits |= *reinterpret_cast<const Ints*>(row[r] + k);
-            Int lane[LANES];
-            std::memcpy(lane, &bits, sizeof lane);
+            const Ints first = *reinterpret_cast<const Ints*>(row[0] + k);
+            Ints others = {};
+            for (int r = 1; r < ROWS; ++r) others |= first ^ *reinterpret_cast<const Ints*>(row[r] + k);
+            Int lane[LANES], value[LANES];
+            std::memcpy(lane, &others, sizeof lane), std::memcpy(value, &first, sizeof value);
             for (int i = 0; i < LANES && k + i < width; ++i) {
-                list[count] = uint16_t(k + i);
-                count += lane[i] != 0;
+                list[different] = equals[equal] = uint16_t(k + i);
+                different += lane[i] != 0;
+                equal += lane[i] == 0 && (value[i] != 0 || complete);
             }
         }
-        return count;
+        return {different, equal};
     }
 
     // A matrix product's right side: for each of `segments` runs of `width` rows a panel [width][stride], `step` apart.
@@ -90,25 +112,20 @@ struct Kernels {
 
     // Rows times a panel: `row_at(r, segment)` points to `width` values (padded with zeros to a multiple of LANES);
     // vector v of the result's row r is at `out + r * out_stride + v * LANES`, its columns at `offset(v)` of the panel.
-    // `initial` is what a row starts from, or null. Columns that are zero in ROWS rows at once are left out unless
-    // `complete`: needed where weights are not finite, as zero times infinity is NaN.
+    // `initial` is what a row starts from, or null. `complete` is needed where weights are not finite: zero times
+    // infinity is NaN.
     template <class RowAt, class Offset>
     static void multiply(int64_t rows, RowAt row_at, const Panel& panel, int vectors, Offset offset, const T* initial,
                          T* out, size_t out_stride, bool complete, Buffer<uint16_t>& scratch) {
-        uint16_t* lists = scratch.need(size_t(panel.segments) * (panel.width + LANES));
+        const size_t length = 2 * size_t(panel.width + LANES);
+        uint16_t* lists = scratch.need(panel.segments * length);
         const T* row[TAPS][ROWS];
-        int count[TAPS];
+        Columns count[TAPS];
         for (int64_t begin = 0; begin < rows; begin += ROWS) {
             int valid = int(rows - begin < ROWS ? rows - begin : ROWS);
             for (int s = 0; s < panel.segments; ++s) {
                 for (int r = 0; r < ROWS; ++r) row[s][r] = row_at(begin + (r < valid ? r : valid - 1), s);
-                uint16_t* list = lists + size_t(s) * (panel.width + LANES);
-                if (complete) {
-                    for (int k = 0; k < panel.width; ++k) list[k] = uint16_t(k);
-                    count[s] = panel.width;
-                } else {
-                    count[s] = columns(row[s], panel.width, list);
-                }
+                count[s] = columns(row[s], panel.width, panel.segments == 1, complete, lists + s * length);
             }
             for (int v = 0; v < vectors; v += 3) {
                 size_t offsets[3] = {offset(v), offset(v + 1), offset(v + 2)};
@@ -124,24 +141,31 @@ struct Kernels {
     }
 
     template <int V>
-    static void tile(const Panel& panel, const T* const (*row)[ROWS], const uint16_t* lists, const int* count,
+    static void tile(const Panel& panel, const T* const (*row)[ROWS], const uint16_t* lists, const Columns* count,
                      const size_t* offsets, const T* initial, T* out, size_t out_stride, int valid) {
-        Vec sums[ROWS][V];
+        Vec sums[ROWS][V], common[V];
+        for (int v = 0; v < V; ++v) common[v] = initial ? load(initial + v * LANES) : Vec{};
         for (int v = 0; v < V; ++v)
-            for (int r = 0; r < ROWS; ++r) sums[r][v] = initial ? load(initial + v * LANES) : Vec{};
+            for (int r = 0; r < ROWS; ++r) sums[r][v] = Vec{};
         for (int s = 0; s < panel.segments; ++s) {
             const T* a[ROWS];
             for (int r = 0; r < ROWS; ++r) a[r] = row[s][r];
             const T* data = panel.data + s * panel.step;
-            const uint16_t* list = lists + size_t(s) * (panel.width + LANES);
-            for (int i = 0; i < count[s]; ++i) {
+            const uint16_t* list = lists + size_t(s) * 2 * (panel.width + LANES);
+            for (int i = 0; i < count[s].different; ++i) {
                 size_t k = list[i];
                 Vec w[V];
                 for (int v = 0; v < V; ++v) w[v] = load(data + k * panel.stride + offsets[v]);
                 for (int r = 0; r < ROWS; ++r)
                     for (int v = 0; v < V; ++v) sums[r][v] += a[r][k] * w[v];
             }
+            list += panel.width + LANES;
+            for (int i = 0; i < count[s].equal; ++i)
+                for (int v = 0; v < V; ++v)
+                    common[v] += a[0][list[i]] * load(data + list[i] * panel.stride + offsets[v]);
         }
+        for (int r = 0; r < ROWS; ++r)
+            for (int v = 0; v < V; ++v) sums[r][v] += common[v];
         for (int r = 0; r < valid; ++r)
             for (int v = 0; v < V; ++v) store(out + r * out_stride + v * LANES, sums[r][v]);
     }

@@ -14,27 +14,31 @@ class Nodes {
 public:
     explicit Nodes(Level& level) : level(level), slots(1 << 12, -1) { level.first.push_back(0); }
 
-    int32_t find(int32_t base, const uint32_t* edge, int count) {
-        uint64_t hash = uint64_t(base) * 0x9E3779B97F4A7C15u + count;
-        for (int i = 0; i < count; ++i) hash = (hash ^ edge[i]) * 0xD6E8FEB86659FD93u, hash ^= hash >> 32;
+    // `record`: class and edges, `size` words.
+    int32_t find(const uint32_t* record, int size) {
+        uint64_t hash = 0x9E3779B97F4A7C15u;
+        for (int i = 0; i < size; ++i) hash = (hash ^ record[i]) * 0xD6E8FEB86659FD93u, hash ^= hash >> 32;
         for (size_t at = hash & (slots.size() - 1);; at = (at + 1) & (slots.size() - 1)) {
             int32_t node = slots[at];
-            if (node < 0) return insert(at, hash, base, edge, count);
-            if (hashes[node] == hash && level.base[node] == base &&
-                level.first[node + 1] - level.first[node] == count &&
-                std::equal(edge, edge + count, level.edge.data() + level.first[node]))
+            if (node < 0) return insert(at, hash, record, size);
+            if (hashes[node] == hash && int(level.first[node + 1] - level.first[node]) == size &&
+                std::equal(record, record + size, level.record.data() + level.first[node]))
                 return node;
         }
     }
 
+    int32_t append(const uint32_t* record, int size) {
+        level.record.insert(level.record.end(), record, record + size);
+        if (level.record.size() > UINT32_MAX) throw std::bad_alloc();
+        level.first.push_back(uint32_t(level.record.size()));
+        return int32_t(level.nodes++);
+    }
+
 private:
-    int32_t insert(size_t at, uint64_t hash, int32_t base, const uint32_t* edge, int count) {
-        int32_t node = int32_t(level.nodes++);
+    int32_t insert(size_t at, uint64_t hash, const uint32_t* record, int size) {
+        int32_t node = append(record, size);
         slots[at] = node;
         hashes.push_back(hash);
-        level.base.push_back(base);
-        level.edge.insert(level.edge.end(), edge, edge + count);
-        level.first.push_back(int64_t(level.edge.size()));
         if (size_t(level.nodes) * 2 > slots.size()) grow();
         return node;
     }
@@ -79,25 +83,25 @@ void sort_nodes(Level& level, Level* above, bool by_taps) {
     for (int32_t node = 0; node < level.nodes; ++node) {
         uint64_t taps = 0;
         if (by_taps)
-            for (int64_t e = level.first[node]; e < level.first[node + 1]; ++e) taps |= 1u << (level.edge[e] & 15);
-        order[node] = {taps << 32 | uint32_t(level.base[node]), node};
+            for (uint32_t e = level.first[node] + 1; e < level.first[node + 1]; ++e) taps |= 1u << (level.record[e] & 15);
+        order[node] = {taps << 32 | level.record[level.first[node]], node};
     }
     std::sort(order.begin(), order.end());
-    std::vector<int32_t> renumbered(level.nodes), base(level.nodes);
-    std::vector<int64_t> first{0};
-    std::vector<uint32_t> edge;
-    first.reserve(level.nodes + 1), edge.reserve(level.edge.size());
+    std::vector<int32_t> renumbered(level.nodes);
+    std::vector<uint32_t> first{0}, record;
+    first.reserve(level.nodes + 1), record.reserve(level.record.size());
     for (int32_t to = 0; to < level.nodes; ++to) {
         int32_t from = order[to].second;
         renumbered[from] = to;
-        base[to] = level.base[from];
-        edge.insert(edge.end(), level.edge.begin() + level.first[from], level.edge.begin() + level.first[from + 1]);
-        first.push_back(int64_t(edge.size()));
+        record.insert(record.end(), level.record.begin() + level.first[from], level.record.begin() + level.first[from + 1]);
+        first.push_back(uint32_t(record.size()));
     }
-    level.base.swap(base), level.first.swap(first), level.edge.swap(edge);
+    level.first.swap(first), level.record.swap(record);
     for (int32_t& node : level.node) node = renumbered[node];
     if (above)
-        for (uint32_t& e : above->edge) e = uint32_t(renumbered[e >> 4]) << 4 | (e & 15);
+        for (int64_t node = 0; node < above->nodes; ++node)
+            for (uint32_t e = above->first[node] + 1; e < above->first[node + 1]; ++e)
+                above->record[e] = uint32_t(renumbered[above->record[e] >> 4]) << 4 | (above->record[e] & 15);
 }
 
 }  // namespace
@@ -119,6 +123,7 @@ Tables* build_tables(const uint8_t* pixels, int64_t images, int height, int widt
         tables->level[l].start.push_back(0);
         nodes.emplace_back(tables->level[l]);
     }
+    tables->level[depth].shared = tables->level[depth].classes < area;
     // Of one image: per level the node at every site, bordered, -1 where there is none; and the rows of active bits.
     std::vector<std::vector<int32_t>> at(depth + 1, std::vector<int32_t>((height + 2) * stride, -1));
     std::vector<std::vector<uint64_t>> rows(depth + 1, std::vector<uint64_t>(height + 2, 0));
@@ -141,24 +146,28 @@ Tables* build_tables(const uint8_t* pixels, int64_t images, int height, int widt
                 uint64_t bits = rows[l][y + 1] = (near | near << 1 | near >> 1) & all;
                 if (l == depth) tables->active.push_back(bits);
                 for (; bits; bits &= bits - 1) {
-                    int x = __builtin_ctzll(bits), count = 0;
-                    uint32_t edge[TAPS];
+                    int x = __builtin_ctzll(bits), size = 1;
+                    uint32_t record[TAPS + 1] = {uint32_t(level.class_of_site[y * width + x])};
                     const int32_t* around = at[l - 1].data() + y * stride + x;
                     for (int tap = 0; tap < TAPS; ++tap) {
                         int32_t child = around[tap / 3 * stride + tap % 3];
-                        edge[count] = uint32_t(child) << 4 | tap;
-                        count += child >= 0;
+                        record[size] = uint32_t(child) << 4 | tap;
+                        size += child >= 0;
                     }
-                    int32_t node = nodes[l - 1].find(level.class_of_site[y * width + x], edge, count);
-                    at[l][(y + 1) * stride + x + 1] = node;
-                    level.node.push_back(node);
+                    if (level.shared) {
+                        int32_t node = nodes[l - 1].find(record, size);
+                        at[l][(y + 1) * stride + x + 1] = node;
+                        level.node.push_back(node);
+                    } else {
+                        nodes[l - 1].append(record, size);
+                    }
                     if (l == depth) tables->site.push_back(uint16_t(y * width + x));
                 }
             }
-            level.start.push_back(int64_t(level.node.size()));
+            level.start.push_back(level.shared ? int64_t(level.node.size()) : level.nodes);
         }
     }
     for (int l = 1; l <= depth; ++l)
-        sort_nodes(tables->level[l], l < depth ? &tables->level[l + 1] : nullptr, l < depth);
+        if (tables->level[l].shared) sort_nodes(tables->level[l], l < depth ? &tables->level[l + 1] : nullptr, l < depth);
     return tables.release();
 }

@@ -13,11 +13,13 @@ struct Level {
     std::vector<int32_t> class_of_site;  // [area]
     std::vector<int32_t> children;       // [class][tap]: class one layer below, -1 outside the map
     int64_t nodes = 0;
-    std::vector<int32_t> base;           // [node]: the class it replaces
-    std::vector<int64_t> first;          // [node + 1]: its edges
-    std::vector<uint32_t> edge;          // node one layer below << 4 | tap
+    // Whether a node stands for all equal neighbourhoods of all images. Where every site is a class of its own, the last
+    // level's are too seldom equal: there nodes are counted image after image, one for every active site.
+    bool shared = true;
+    std::vector<uint32_t> first;         // [node + 1]: where its record begins
+    std::vector<uint32_t> record;        // the class it replaces, then its edges: node one layer below << 4 | tap
     std::vector<int64_t> start;          // [image + 1]
-    std::vector<int32_t> node;           // [start[images]]: the nodes of every image, site by site
+    std::vector<int32_t> node;           // [start[images]]: the nodes of every image, site by site; empty unless shared
 };
 
 struct Tables {
