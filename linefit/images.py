@@ -45,9 +45,7 @@ SPLITS: dict[str, Split] = {
     "train": Split(5000, 0),
     "val": Split(500, 33_333),
     "test": Split(500, 99_999),
-    # For statistics, far from the lab's seeds. Fewer images will not do: the worst 1% hold three quarters of the error
-    # of least squares, and simulated 95% intervals of a ratio to it cover 85% to 93% with 5,000 images
-    # (results/statistics/simulation.md).
+    # For statistics, far from the lab's seeds.
     "test_large": Split(50_000, 10_000_000),
 }
 
@@ -57,6 +55,12 @@ FRESH_SEEDS = range(2**31, 2**32)
 MOST_FRESH = 2**27  # images of one stream
 STREAMS = len(FRESH_SEEDS) - MOST_FRESH  # places where a stream may start
 STREAM_STRIDE = 1_244_266_769  # nearest to STREAMS over the golden ratio without a common divisor
+
+
+def of_lab_prior(split: str) -> bool:
+    """Whether a split's images are draws of the lab's generator as it is, whose population is known."""
+    found = SPLITS[split]
+    return found == Split(found.size, found.random_offset)
 
 
 def lab_split(name: str) -> LineImages:

@@ -20,13 +20,13 @@ import numpy.typing as npt
 
 from linefit.closed_form import Estimator, FloatArray
 from linefit.images import Pixels, rounded_line
+from linefit.known_risk import LineMoments
 from linefit.posterior import lab_prior, lit_probability, posterior
 from linefit.prior import MIN_LIT, POINTS
 
 CHUNK = 8192  # images looked at at once
 PILOT = 100  # images of each stratum that decide how many it gets
 FEWEST = 16  # images of a stratum that is sampled: its variance has to be estimated
-OUTPUTS = ("mean", "slope", "intercept")  # "mean": of the squared errors of the other two
 
 Values = Callable[[Pixels], FloatArray]
 
@@ -90,23 +90,6 @@ class Integral:
     sampled: int  # images
 
 
-@dataclass(frozen=True)
-class LineMoments:
-    """Mean and variance `(2,)` of slope and intercept over the population, exact."""
-
-    mean: FloatArray
-    variance: FloatArray
-
-    def constant_risk(self, line: npt.ArrayLike) -> dict[str, float]:
-        """The MSE, by output, of answering `line` (slope, intercept) whatever the image."""
-        slope, intercept = self.variance + (np.asarray(line, np.float64) - self.mean) ** 2
-        return {
-            "mean": float(slope + intercept) / 2,
-            "slope": float(slope),
-            "intercept": float(intercept),
-        }
-
-
 def _visible_lines(dim: int) -> tuple[npt.NDArray[np.float32], FloatArray]:
     """Heights `(L, dim)` of every line of the prior, 0 where not visible, and its probability."""
     prior = lab_prior()
@@ -151,7 +134,8 @@ def line_moments(dim: int = 40) -> LineMoments:
     weight /= weight.sum()
     params = lab_prior().params
     mean = weight @ params
-    return LineMoments(mean, weight @ (params - mean) ** 2)
+    variance = weight @ (params - mean) ** 2
+    return LineMoments((float(mean[0]), float(mean[1])), (float(variance[0]), float(variance[1])))
 
 
 def fingerprint(dim: int = 40) -> str:

@@ -17,7 +17,7 @@ Rows = Sequence[Sequence[object]]
 GAP = "  "  # between the columns of a plain table
 ELLIPSIS = "…"
 # Such as `1.9 [1.6, 2.2]`, `<0.001`, `3/5`, `12%` and nothing.
-NUMERIC = re.compile(r"([-<]?\d[\d,.e+-]*%?(/\d+)?( \[.*\])?|–)?[*†‡]*")
+NUMERIC = re.compile(r"([-<]?\d[\d,.e+-]*%?(/\d+)?( \[.*\])?|–)?[*†‡§]*")
 LATEX = {
     "\\": r"\textbackslash{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -28,6 +28,7 @@ LATEX = {
     "*": r"$^*$",
     "|": r"$|$",
     "†": r"\textdagger{}",
+    "§": r"\S{}",
     "‡": r"\textdaggerdbl{}",
     "²": r"$^2$",
     "×": r"$\times$",

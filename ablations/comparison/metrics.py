@@ -35,6 +35,7 @@ class Metric:
     column: str
     words: str  # in sentences and headings
     unit: str  # on axes
+    output: str | None = None  # of linefit.known_risk, where the means of yardsticks are known
 
 
 def squared(predictions: FloatArray, truth: FloatArray) -> ErrorArray:
@@ -65,9 +66,14 @@ def distance(predictions: FloatArray, truth: FloatArray) -> ErrorArray:
 
 BOTH = "mean of the squared errors of slope (no unit) and intercept (pixels²)"
 METRICS: dict[str, Metric] = {
-    "mse": Metric(both, "mean", "mse", "MSE", f"MSE: {BOTH}"),
+    "mse": Metric(both, "mean", "mse", "MSE", f"MSE: {BOTH}", "mean"),
     "slope": Metric(
-        slope, "mean", "slope_mse", "MSE of the slope", "slope: mean squared error (no unit)"
+        slope,
+        "mean",
+        "slope_mse",
+        "MSE of the slope",
+        "slope: mean squared error (no unit)",
+        "slope",
     ),
     "intercept": Metric(
         intercept,
@@ -75,6 +81,7 @@ METRICS: dict[str, Metric] = {
         "intercept_mse",
         "MSE of the intercept",
         "intercept: mean squared error (pixels²)",
+        "intercept",
     ),
     "median": Metric(
         both,

@@ -18,12 +18,13 @@ from ablations.comparison import wording as text
 from ablations.comparison.aggregates import AGGREGATES
 from ablations.comparison.claims import EVERY_VARIANT, Check, Claim, parse_claim
 from ablations.comparison.layout import DRAWN, FORMATS, Format
-from ablations.comparison.metrics import METRICS, find_metric
+from ablations.comparison.methods import methods
+from ablations.comparison.metrics import METRICS, ErrorArray, find_metric
 from ablations.comparison.scored import Estimator, estimators, find_estimator, published_values
 from ablations.comparison.spelling import with_interval
-from ablations.comparison.table import comparison_table, pairs_table
+from ablations.comparison.table import ENOUGH_IMAGES, comparison_table, few_images, pairs_table
 from ablations.records.results import StudyResults
-from ablations.statistics import Importance, factor_importance
+from ablations.statistics import SEEDS_FOR_VERDICT, Importance, enough_seeds, factor_importance
 
 IMPORTANCE_SEED = 0  # of the bootstrap of factor importance: the same table every time
 
@@ -33,13 +34,15 @@ class StudyComparison:
     """A study's estimators on one split, compared with one of them.
 
     `table`: a row an estimator, variants by their error, then yardsticks by theirs. The metric's own column (`mse`,
-    `slope_mse`, ..., see `METRICS`) with `low` and `high`, what is left of the three means of squared errors, `ratio`
-    and `difference` to the reference, `ratio_to_floor`, all with `_low` and `_high`; `p` is that of the ratio, `p_holm`
-    adjusted over the variants, `p_beats` the chance of being nearer on an image, `image_df` how well these images know
-    the variance of the ratio, `few_images` that they are too few for the intervals of a comparison with a yardstick to
-    cover what they claim; figures that cannot be had (too few seeds, no such yardstick) are NaN. `importance` is None
-    where the grid does not allow it; `importance_note` says why.
-    `methods`: a paragraph for a paper.
+    `slope_mse`, ..., see `METRICS`) with `low` and `high`, what is left of the three means of squared errors,
+    `regret` over the floor, `ratio` and `difference` to the reference, `ratio_to_floor`, all with `_low` and `_high`.
+    Where the population of the images is known, yardsticks have their exact values, ratios are to these, and
+    `ratio_on_these_images` is to the reference's errors on the images themselves. `p` is that of a ratio of 1,
+    `p_different` that of one outside the margin, both with `_holm` adjusted over the family; `p_beats` is the chance
+    of being nearer on an image. `failure_rate_not_excluded`, `outlying_seeds`, `seed_groups_p` and
+    `median_over_seeds` say what the seeds can show; `few_images` and `imitates` (a `beta` of 0.5 or more) are marks.
+    Figures that cannot be had (too few seeds, no such yardstick) are NaN. `importance` is None where the grid does
+    not allow it; `importance_note` says why. `methods`: a paragraph for a paper.
     """
 
     study: str
@@ -66,15 +69,15 @@ class StudyComparison:
         row = self.table[self.table["variant"] == name].iloc[0].to_dict()
         return text.sentence(row, self.reference, self.metric, self.n_images, self.confidence)
 
-    def display(self) -> pd.DataFrame:
-        """The table for a person: strings, a column a figure with its interval, no empty columns."""
-        return text.display_table(self.table, self.metric, self.confidence)
+    def display(self, *, wide: bool = False) -> pd.DataFrame:
+        """The table for a person: strings, a column a figure with its interval; seven columns at most, or all."""
+        return text.display_table(
+            self.table, self.reference, self.metric, self.n_images, self.confidence, wide=wide
+        )
 
     def pairs(self) -> pd.DataFrame:
         """Every pair of variants, explored, with Benjamini-Hochberg adjusted p-values."""
-        return pairs_table(
-            list(self.estimators.values()), self.metric, self.margin, self.confidence
-        )
+        return pairs_table(list(self.estimators.values()), self.metric, self.confidence)
 
     def fail_unless(self, *claims: str) -> tuple[Check, ...]:
         """Check claims such as `variant<=1.25*least_squares` (see `criteria`), one result an estimator.
@@ -102,18 +105,30 @@ class StudyComparison:
         if left is right:
             return Check(claim, claim.factor > 1, "the ratio of an estimator to itself is 1")
         aggregate = AGGREGATES[METRICS[self.metric].aggregate]
-        comparison = aggregate.compare(left.errors, right.errors, self.margin, self.confidence)
+        comparison = aggregate.compare(left.scores, right.scores, self.confidence)
         if comparison is None:
             return Check(claim, False, "too few seeds for an interval")
         ratio = comparison.ratio
         spelled = with_interval(ratio.value, ratio.low, ratio.high)
         reason = f"ratio {spelled}, {self.confidence:.0%} CI on {self.split}"
-        return Check(claim, ratio.high < claim.factor, reason)
+        doubts = []
+        if not enough_seeds(comparison):
+            doubts.append(f"a claim needs {SEEDS_FOR_VERDICT} seeds")
+        if few_images(self.metric, left, right):
+            doubts.append(f"a claim on a mean that is not known needs {ENOUGH_IMAGES:,} images")
+        if ratio.high < claim.factor and comparison.p_at_least(claim.factor) >= self._one_sided:
+            doubts.append("a large seed that these few lack could exceed the factor")
+        holds = ratio.high < claim.factor and not doubts
+        return Check(claim, holds, "; ".join([reason, *doubts]))
 
-    def to_text(self, format: Format = "table") -> str:
+    @property
+    def _one_sided(self) -> float:
+        return (1 - self.confidence) / 2
+
+    def to_text(self, format: Format = "table", *, wide: bool = False) -> str:
         """The table with its notes and factor importance; `csv` is the table of numbers alone.
 
-        `json` holds the methods paragraph too. Raises ValueError for another format.
+        `json` holds the methods paragraph too; `wide` shows all columns. Raises ValueError for another format.
         """
         if format not in FORMATS:
             raise ValueError(f"format {format!r} is not one of {', '.join(FORMATS)}")
@@ -124,7 +139,7 @@ class StudyComparison:
         parts = [
             f"{METRICS[self.metric].words} on {self.split} ({self.n_images:,} images), ratio to "
             f"{self.reference}:",
-            _drawn(self.display(), format),
+            _drawn(self.display(wide=wide), format),
             *text.footnotes(self.table, self.reference),
         ]
         if self.importance is not None:
@@ -218,7 +233,7 @@ def compare_study(
     if METRICS[metric].aggregate == "mean":
         importance, note = _importance(results, data.name, known, confidence)
     words = text.words_for(reference.name, reference.is_variant)
-    methods = text.methods(results, data.name, table, words, metric, margin, confidence, note)
+    paragraph = methods(results, data.name, table, words, metric, margin, confidence, note)
     return StudyComparison(
         study=results.study.name,
         split=data.name,
@@ -230,7 +245,7 @@ def compare_study(
         table=table,
         importance=importance,
         importance_note=note,
-        methods=methods,
+        methods=paragraph,
         estimators=known,
     )
 
@@ -247,13 +262,19 @@ def _importance(
         ],
         index=[variant.name for variant in variants],
     )
-    errors = {variant.name: known[variant.name].errors for variant in variants}
+    errors = {variant.name: _positive(known[variant.name]) for variant in variants}
     rng = np.random.default_rng(IMPORTANCE_SEED)
     try:
         importance = factor_importance(levels, errors, rng=rng, confidence=confidence)
     except ValueError as error:
         return None, f"none, {error}"
     return importance, importance.note
+
+
+def _positive(variant: Estimator) -> ErrorArray:
+    """Scores, or the errors themselves where a control variate left negative ones: importance asks for log means."""
+    scores = np.asarray(variant.scores)
+    return scores if (scores >= 0).all() else variant.errors
 
 
 def _drawn(display: pd.DataFrame, output: Format) -> str:

@@ -6,56 +6,68 @@ How they are inferred is in `ablations.statistics`, how they are worded in `word
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from ablations.comparison.aggregates import AGGREGATES
+from ablations.comparison.aggregates import AGGREGATES, Aggregate
 from ablations.comparison.metrics import METRICS, ErrorArray
-from ablations.comparison.scored import FLOOR, Estimator
+from ablations.comparison.scored import Estimator
 from ablations.statistics import (
     Comparison,
+    Estimate,
+    Known,
+    TooFewSeedsError,
     adjust,
     convergence,
+    median_over_seeds,
+    probability_nearer,
+    rate_not_excluded,
+    risk_interval,
+    seed_groups,
     share_nearer,
+    verdict,
 )
+from ablations.statistics.risk import IMITATES
+from linefit.known_risk import FLOOR
 
-# Simulated 95% intervals of a comparison with a yardstick cover .85 to .93 with 5,000 images and .94 to .97 with
-# 50,000 (results/statistics/simulation.md): below this many in between, no promise is made. A few images in a
-# thousand hold most of the error of least squares and of the floor; a sample that lacks its share of them looks
-# tame, so nothing in the sample itself can tell. Ratios of two variants do not suffer from it.
-ENOUGH_IMAGES = 20_000
-
-
-def verdict(comparison: Comparison | None, p_adjusted: float) -> str:
-    """What may be said of an estimator against the reference, in words.
-
-    `better` and `worse` by the adjusted p at the comparison's confidence, the two about the margin by the
-    ratio's own intervals. Within the margin comes before worse: it is the stronger claim.
-    """
-    if comparison is None:
-        return "too few seeds for an interval"
-    different = p_adjusted < 1 - comparison.confidence
-    if different and comparison.ratio.value < 1:
-        return "better"
-    if comparison.equivalent:
-        return "equivalent"
-    if comparison.non_inferior:
-        return f"non-inferior at {comparison.margin:g}"
-    if different:
-        return "worse"
-    return f"not distinguishable: {_remedy(comparison)}"
+# Where nothing is known of the population of images, simulated 95% intervals of a mean that involves an estimator
+# without training cover .85 to .93 with 5,000 images and .94 to .97 with 50,000 (`before` in
+# results/statistics/risk.md): a few images in a thousand hold most of its error, and a sample that lacks its share of
+# them cannot know.
+ENOUGH_IMAGES = 30_000
 
 
-def _remedy(comparison: Comparison) -> str:
-    """What would tell the two apart, if they differ as much as they seem to."""
-    if not comparison.n_seeds or comparison.ratio.value == 1:
-        return "needs more images"
-    plan = comparison.seeds_needed()
-    if plan.n_seeds is None:
-        return "needs more images"
-    # A run of the needed size can still miss by bad luck or by the adjustment: ask for one seed more.
-    return f"needs about {max(plan.n_seeds, max(comparison.n_seeds) + 1)} seeds"
+@dataclass(frozen=True)
+class Question:
+    """What is asked of every estimator of a split."""
+
+    metric: str
+    reference: Estimator
+    margin: float
+    confidence: float
+    floor: Estimator | None
+
+    @property
+    def aggregate(self) -> Aggregate:
+        return AGGREGATES[METRICS[self.metric].aggregate]
+
+    def compare(self, estimator: Estimator) -> Comparison | None:
+        """An estimator against the reference; None for itself and where there are too few seeds."""
+        if estimator is self.reference:
+            return None
+        return self.aggregate.compare(estimator.scores, self.reference.scores, self.confidence)
+
+
+def few_images(metric: str, *sides: Estimator) -> bool:
+    """Whether an interval would rest on too few images: on the mean of a yardstick's errors that is not known."""
+    if METRICS[metric].aggregate != "mean":
+        return False
+    return any(
+        not (side.is_variant or side.known) and side.errors.shape[-1] < ENOUGH_IMAGES
+        for side in sides
+    )
 
 
 def worst_share(errors: ErrorArray) -> float:
@@ -71,75 +83,139 @@ def _limits(name: str, interval: object) -> dict[str, float]:
     return {f"{name}_{end}": getattr(interval, end, np.nan) for end in ("low", "high")}
 
 
-def _row(
-    estimator: Estimator,
-    reference: Estimator,
-    comparison: Comparison | None,
-    floor: Estimator | None,
-    metric: str,
-    margin: float,
-    confidence: float,
-) -> dict[str, object]:
+def _row(estimator: Estimator, asked: Question, comparison: Comparison | None) -> dict[str, object]:
     """One row of the table but for what depends on the other rows."""
-    errors, against = estimator.errors, reference.errors
-    column, aggregate = METRICS[metric].column, AGGREGATES[METRICS[metric].aggregate]
-    of_means = METRICS[metric].aggregate == "mean"
-    value, at = aggregate.point(errors), aggregate.point(against)
-    is_reference = estimator is reference
+    reference, floor, aggregate = asked.reference, asked.floor, asked.aggregate
+    column, of_means = METRICS[asked.metric].column, METRICS[asked.metric].aggregate == "mean"
+    value, at = aggregate.point(estimator.scores), aggregate.point(reference.scores)
+    interval = aggregate.interval(estimator.scores, asked.confidence)
+    to_floor = None
+    if floor is not None and estimator is not floor:
+        to_floor = aggregate.compare(estimator.scores, floor.scores, asked.confidence)
     row: dict[str, object] = {
         "variant": estimator.name,
         "kind": "variant" if estimator.is_variant else "yardstick",
-        "flagged": estimator.flagged,
-        "n_ok": int(estimator.ok.sum()) if estimator.is_variant else pd.NA,
-        "n_seeds": len(estimator.ok) if estimator.is_variant else pd.NA,
-        **_limits("ok", convergence(estimator.ok) if estimator.is_variant else None),
+        **_seeds(estimator, asked),
         column: value,
-        **{
-            k.removeprefix("_"): v
-            for k, v in _limits("", aggregate.interval(errors, confidence)).items()
-        },
+        "low": interval.low if interval else np.nan,
+        "high": interval.high if interval else np.nan,
         **{name: mean for name, mean in estimator.means.items() if name != column},
-        "worst_1_percent_share": worst_share(errors) if of_means else np.nan,
+        "exact": isinstance(estimator.scores, Known),
+        **_regret(estimator, asked),
+        "worst_1_percent_share": worst_share(estimator.errors) if of_means else np.nan,
         "ratio": value / at,
         **_limits("ratio", comparison and comparison.ratio),
+        **_paired(estimator, asked),
         "difference": value - at,
         **_limits("difference", comparison and comparison.difference),
-        "p": comparison.p_ratio if comparison else np.nan,
-        "p_difference": comparison.p_difference if comparison else np.nan,
-        "p_beats": np.nan if is_reference else share_nearer(errors, against),
-        **_limits("p_beats", comparison and comparison.p_beats),
-        "minimum_detectable_ratio": comparison.minimum_detectable_ratio if comparison else np.nan,
-        "image_df": comparison.components.image_df if comparison else np.nan,
-        "few_images": of_means
-        and not is_reference
-        and len(against.T) < ENOUGH_IMAGES
-        and not (estimator.is_variant and reference.is_variant),
+        "p": comparison.p if comparison else np.nan,
+        "p_different": comparison.p_different(asked.margin) if comparison else np.nan,
+        **_nearer(estimator, reference, asked.confidence),
+        "ratio_to_floor": value / aggregate.point(floor.scores) if floor else np.nan,
+        **_limits("ratio_to_floor", to_floor and to_floor.ratio),
+        "few_images": few_images(asked.metric, estimator, reference),
+        "imitates": bool(estimator.beta >= IMITATES),
+        "beta": estimator.beta,
     }
-    to_floor = None
-    if floor is not None and estimator is not floor:
-        to_floor = aggregate.compare(errors, floor.errors, margin, confidence)
-    row["ratio_to_floor"] = value / aggregate.point(floor.errors) if floor else np.nan
-    row |= _limits("ratio_to_floor", to_floor and to_floor.ratio)
-    return row | _given_convergence(estimator, reference, metric, margin, confidence)
+    return row | _given_convergence(estimator, asked)
 
 
-def _given_convergence(
-    estimator: Estimator, reference: Estimator, metric: str, margin: float, confidence: float
-) -> dict[str, float]:
+def _seeds(estimator: Estimator, asked: Question) -> dict[str, object]:
+    """How many seeds there are, and what may be said of so many."""
+    if not estimator.is_variant:
+        nothing = dict.fromkeys(
+            ("failure_rate_not_excluded", "seed_groups_p", "median_over_seeds"), np.nan
+        )
+        counts = {"flagged": False, "outlying_seeds": False, "n_ok": pd.NA, "n_seeds": pd.NA}
+        return {
+            **counts,
+            **_limits("ok", None),
+            **nothing,
+            **_limits("median_over_seeds", None),
+        }
+    ok = estimator.ok
+    by_seed = np.asarray(estimator.scores).mean(axis=1)
+    of_seeds = METRICS[asked.metric].aggregate == "mean" and len(ok) > 1
+    groups = seed_groups(by_seed) if of_seeds and (by_seed > 0).all() else None
+    middle = median_over_seeds(by_seed, confidence=asked.confidence) if of_seeds else None
+    return {
+        "flagged": estimator.flagged,
+        "outlying_seeds": bool(groups and groups.apart),
+        "n_ok": int(ok.sum()),
+        "n_seeds": len(ok),
+        **_limits("ok", convergence(ok)),
+        "failure_rate_not_excluded": rate_not_excluded(len(ok), int((~ok).sum())),
+        "seed_groups_p": groups.p if groups else np.nan,
+        "median_over_seeds": middle.median if middle else np.nan,
+        **_limits("median_over_seeds", middle),
+    }
+
+
+def _regret(estimator: Estimator, asked: Question) -> dict[str, float]:
+    """What the metric exceeds that of the floor by, where the floor is known."""
+    floor = asked.floor
+    if floor is None or not isinstance(floor.scores, Known):
+        return {"regret": np.nan, **_limits("regret", None)}
+    at, scores = floor.scores.value, estimator.scores
+    interval: Estimate | None = None
+    if isinstance(scores, Known):
+        reach = 0.0 if estimator is floor else scores.se * 1.96
+        interval = Estimate(
+            scores.value - at,
+            scores.value - at - reach,
+            scores.value - at + reach,
+            scores.se,
+            np.inf,
+        )
+    else:
+        try:
+            interval = risk_interval(scores, offset=at, confidence=asked.confidence)
+        except TooFewSeedsError:
+            interval = None
+    return {"regret": float(scores.mean()) - at, **_limits("regret", interval)}
+
+
+def _paired(estimator: Estimator, asked: Question) -> dict[str, float]:
+    """The ratio to a reference that is known, on these very images: of errors, paired, however few the images."""
+    reference, name = asked.reference, "ratio_on_these_images"
+    if not isinstance(reference.scores, Known):
+        return {name: np.nan, **_limits(name, None)}
+    paired = None
+    if estimator is not reference:
+        paired = asked.aggregate.compare(estimator.errors, reference.errors, asked.confidence)
+    value = float(estimator.errors.mean() / reference.errors.mean())
+    return {name: value, **_limits(name, paired and paired.ratio)}
+
+
+def _nearer(estimator: Estimator, reference: Estimator, confidence: float) -> dict[str, float]:
+    """The chance of being nearer to the truth on an image."""
+    if estimator is reference:
+        return {"p_beats": np.nan, **_limits("p_beats", None)}
+    try:
+        found = probability_nearer(estimator.errors, reference.errors, confidence=confidence)
+    except TooFewSeedsError:
+        found = None
+    return {
+        "p_beats": share_nearer(estimator.errors, reference.errors),
+        **_limits("p_beats", found),
+    }
+
+
+def _given_convergence(estimator: Estimator, asked: Question) -> dict[str, float]:
     """The metric and the ratio of the cells that are ok alone."""
-    errors, against = estimator.converged, reference.converged
-    aggregate = AGGREGATES[METRICS[metric].aggregate]
-    column = f"{METRICS[metric].column}_given_convergence"
+    own, against, aggregate = estimator.converged, asked.reference.converged, asked.aggregate
+    column = f"{METRICS[asked.metric].column}_given_convergence"
+    some, others = (isinstance(side, Known) or len(side) > 0 for side in (own, against))
     interval = ratio = None
-    value = aggregate.point(errors) if len(errors) else np.nan
-    if len(errors) and len(against):
-        interval = aggregate.interval(errors, confidence)
-        if estimator is not reference:
-            ratio = aggregate.compare(errors, against, margin, confidence)
+    value = aggregate.point(own) if some else np.nan
+    if some and others:
+        interval = aggregate.interval(own, asked.confidence)
+        if estimator is not asked.reference:
+            ratio = aggregate.compare(own, against, asked.confidence)
     return {
         column: value,
         **_limits(column, interval),
-        "ratio_given_convergence": value / aggregate.point(against) if len(against) else np.nan,
+        "ratio_given_convergence": value / aggregate.point(against) if others else np.nan,
         **_limits("ratio_given_convergence", ratio and ratio.ratio),
     }
 
@@ -154,62 +230,62 @@ def comparison_table(
 ) -> pd.DataFrame:
     """One row an estimator: variants by their error, then yardsticks by theirs.
 
-    `p_holm` adjusts `p` (of the ratio) over the family of all variants that were tested against the reference.
+    `p_holm` and `p_different_holm` adjust `p` (of a ratio of 1) and `p_different` (of a ratio outside the margin)
+    over the family of all that were tested against the reference: variants, and yardsticks unless their means are
+    known.
     """
-    column, aggregate = METRICS[metric].column, AGGREGATES[METRICS[metric].aggregate]
-    compared = {
-        e.name: None
-        if e is reference
-        else aggregate.compare(e.errors, reference.errors, margin, confidence)
-        for e in known.values()
-    }
-    floor = known.get(FLOOR)
-    table = pd.DataFrame(
-        [
-            _row(e, reference, compared[e.name], floor, metric, margin, confidence)
-            for e in known.values()
-        ]
-    ).astype({"n_ok": "Int64", "n_seeds": "Int64"})
-    family = table["kind"].eq("variant")
-    holm = adjust(table["p"].where(family), "holm")
-    table.insert(list(table.columns).index("p_difference"), "p_holm", holm)
-    verdicts = [
+    if margin <= 1:
+        raise ValueError(f"margin is a ratio above 1, got {margin}")
+    asked = Question(metric, reference, margin, confidence, known.get(FLOOR))
+    compared = {e.name: asked.compare(e) for e in known.values()}
+    table = pd.DataFrame([_row(e, asked, compared[e.name]) for e in known.values()]).astype(
+        {"n_ok": "Int64", "n_seeds": "Int64"}
+    )
+    exact = np.array([isinstance(known[name].scores, Known) for name in table["variant"]])
+    if not isinstance(reference.scores, Known):
+        exact[:] = False
+    for name in ("p", "p_different"):
+        adjusted = adjust(table[name].where(~exact), "holm")
+        table.insert(list(table.columns).index(name) + 1, f"{name}_holm", adjusted)
+    words = [
         "reference"
-        if name == reference.name
-        else verdict(compared[name], p if np.isnan(adjusted) else adjusted)
-        for name, p, adjusted in zip(table["variant"], table["p"], holm, strict=True)
+        if row["variant"] == reference.name
+        else verdict(
+            compared[row["variant"]],
+            *(row[p] if is_exact else row[f"{p}_holm"] for p in ("p", "p_different")),
+            level=1 - confidence,
+        )
+        for row, is_exact in zip(table.to_dict("records"), exact, strict=True)
     ]
-    table.insert(1, "verdict", verdicts)
+    table.insert(1, "verdict", words)
     table["published"] = [published.get(name, np.nan) for name in table["variant"]]
+    column = METRICS[metric].column
     table = table.sort_values(["kind", column], ignore_index=True)
     rank = table[column].where(table["kind"].eq("variant")).rank(method="min").astype("Int64")
     table.insert(0, "rank", rank)
     return table
 
 
-def pairs_table(
-    known: Sequence[Estimator], metric: str, margin: float, confidence: float
-) -> pd.DataFrame:
+def pairs_table(known: Sequence[Estimator], metric: str, confidence: float) -> pd.DataFrame:
     """Every pair of variants, explored: `p` and its Benjamini-Hochberg adjustment `p_bh`, best first."""
     rows = []
     aggregate = AGGREGATES[METRICS[metric].aggregate]
     variants = sorted(
         (estimator for estimator in known if estimator.is_variant),
-        key=lambda estimator: aggregate.point(estimator.errors),
+        key=lambda estimator: aggregate.point(estimator.scores),
     )
     for i, better in enumerate(variants):
         for worse in variants[i + 1 :]:
-            comparison = aggregate.compare(worse.errors, better.errors, margin, confidence)
+            comparison = aggregate.compare(worse.scores, better.scores, confidence)
             rows.append(
                 {
                     "variant": worse.name,
                     "against": better.name,
                     "flagged": worse.flagged or better.flagged,
-                    "ratio": aggregate.point(worse.errors) / aggregate.point(better.errors),
+                    "ratio": aggregate.point(worse.scores) / aggregate.point(better.scores),
                     **_limits("ratio", comparison and comparison.ratio),
-                    "p": comparison.p_ratio if comparison else np.nan,
-                    "p_beats": share_nearer(worse.errors, better.errors),
-                    **_limits("p_beats", comparison and comparison.p_beats),
+                    "p": comparison.p if comparison else np.nan,
+                    **_nearer(worse, better, confidence),
                 }
             )
     columns = ["variant", "against", "flagged", "ratio", "ratio_low", "ratio_high", "p"]

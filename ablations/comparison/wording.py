@@ -1,27 +1,27 @@
-"""A comparison in words: the table for a person, the defensible sentence, the methods paragraph.
+"""A comparison in words: the tables for a person, their notes, the defensible sentence.
 
-Numbers come from `comparison_table`; nothing is computed here but their spelling.
+Numbers come from `comparison_table`; nothing is computed here but their spelling. The paragraph for a paper is in
+`methods`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ablations.comparison.metrics import METRICS
-from ablations.comparison.scored import FLOOR
 from ablations.comparison.spelling import number, p_value, share, two_digits, with_interval
 from ablations.comparison.table import ENOUGH_IMAGES
-from ablations.records.results import StudyResults
+from linefit.known_risk import FLOOR
 
 FEW_IMAGES_NOTE = (
-    f"On fewer than {ENOUGH_IMAGES:,} images the intervals of comparisons with an estimator without training are "
-    "too short: a few images in a thousand hold most of its error (see `lab` in results/statistics/simulation.md). "
-    "P(beats) and ratios of two variants keep their coverage."
+    f"On fewer than {ENOUGH_IMAGES:,} images the intervals of what involves an estimator without training are too "
+    "short, unless its mean is known: a few images in a thousand hold most of its error (`before` in "
+    "results/statistics/risk.md)."
 )
+BRIEF = 7  # columns of the brief table at most
 PARTS = {
     "mse": "MSE",
     "slope_mse": "slope MSE",
@@ -35,45 +35,94 @@ def words_for(name: str, is_variant: bool) -> str:
     return name if is_variant else YARDSTICK_WORDS.get(name, name.replace("_", " "))
 
 
-def display_table(table: pd.DataFrame, metric: str, confidence: float) -> pd.DataFrame:
-    """The table as strings: one column a figure with its interval, columns without content left out."""
+def marks(row: Mapping[Any, Any]) -> str:
+    """What a reader has to know of a row: failed cells, few images, a net that imitates, outlying seeds."""
+    found = {
+        "*": row["flagged"],
+        "†": row["few_images"],
+        "‡": row["imitates"],
+        "§": row["outlying_seeds"],
+    }
+    return "".join(mark for mark, holds in found.items() if holds)
+
+
+def display_table(
+    table: pd.DataFrame,
+    reference: str,
+    metric: str,
+    n_images: int,
+    confidence: float,
+    *,
+    wide: bool,
+) -> pd.DataFrame:
+    """The table as strings: one column a figure with its interval, columns without content left out.
+
+    The brief one has at most seven columns, the wide one all.
+    """
     interval, column = f"[{confidence:.0%} CI]", METRICS[metric].column
     shown = []
     for row in table.to_dict("records"):
         is_variant = row["kind"] == "variant"
-        marks = ("*" if row["flagged"] else "") + ("†" if row["few_images"] else "")
+        exact = row["exact"]
 
-        def cell(name: str, row: Mapping[Any, Any] = row) -> str:
-            low = "low" if name == column else f"{name}_low"
-            high = "high" if name == column else f"{name}_high"
-            return with_interval(row[name], row[low], row[high])
+        def cell(
+            name: str, row: Mapping[Any, Any] = row, prefix: str | None = None, exact: bool = exact
+        ) -> str:
+            low, high = (f"{name if prefix is None else prefix}{end}" for end in ("_low", "_high"))
+            if exact:
+                return number(row[name])
+            return with_interval(row[name], row[low.lstrip("_")], row[high.lstrip("_")])
 
-        shown.append(
-            {
-                "rank": f"{row['rank']}{'*' if row['flagged'] else ''}" if is_variant else "",
-                "estimator": row["variant"] + marks,
-                "ok": f"{row['n_ok']}/{row['n_seeds']}" if is_variant else "",
-                f"{METRICS[metric].words} {interval}": cell(column),
-                **{words: number(row[part]) for part, words in PARTS.items() if part != column},
-                f"ratio {interval}": cell("ratio"),
-                "p": p_value(row["p"]),
-                "p (Holm)": p_value(row["p_holm"]),
-                f"P(beats) {interval}": cell("p_beats"),
-                "verdict": row["verdict"],
-                f"times the floor {interval}": cell("ratio_to_floor"),
-                "given convergence": cell("ratio_given_convergence") if row["flagged"] else "",
-                "worst 1% hold": share(row["worst_1_percent_share"]),
-                "published": number(row["published"]),
-            }
-        )
+        one = {
+            "rank": f"{row['rank']}{'*' if row['flagged'] else ''}" if is_variant else "",
+            "estimator": row["variant"] + marks(row),
+            "ok": f"{row['n_ok']}/{row['n_seeds']}" if is_variant else "",
+            f"{_heading(metric)} {interval}": cell(column, prefix=""),
+            **{heading: number(row[part]) for part, heading in PARTS.items() if part != column},
+            f"regret {interval}": cell("regret"),
+            f"ratio to {reference} {interval}": cell("ratio"),
+            f"ratio on these images {interval}": cell("ratio_on_these_images", exact=False),
+            "p": "" if exact else p_value(row["p"]),
+            "p (Holm)": p_value(row["p_holm"]),
+            "p of no equivalence (Holm)": p_value(row["p_different_holm"]),
+            f"P(beats) {interval}": cell("p_beats", exact=False),
+            "verdict": row["verdict"],
+            f"times the floor {interval}": cell("ratio_to_floor"),
+            f"median over seeds {interval}": cell("median_over_seeds"),
+            "given convergence": cell("ratio_given_convergence") if row["flagged"] else "",
+            "worst 1% hold": share(row["worst_1_percent_share"]),
+            "published": number(row["published"]),
+        }
+        shown.append(one)
     display = pd.DataFrame(shown)
-    return display.loc[:, [column for column in display if display[column].ne("").any()]]
+    display = display.loc[:, [name for name in display if display[name].ne("").any()]]
+    return display if wide else display[_brief(list(display.columns), n_images)]
+
+
+def _heading(metric: str) -> str:
+    return METRICS[metric].words
+
+
+def _brief(columns: list[str], n_images: int) -> list[str]:
+    """The columns of the brief table, of those that there are."""
+    wanted = ["estimator", "ok", "regret", "ratio to", "verdict", "published"]
+    if n_images < ENOUGH_IMAGES:
+        wanted.append("ratio on")
+    after_ok = columns[columns.index("ok") + 1] if "ok" in columns else columns[1]
+    chosen = [c for c in columns if c == after_ok or c.startswith(tuple(wanted))]
+    # with the published values and the ratio on the images themselves there is no room for the regret
+    return [c for c in chosen if len(chosen) <= BRIEF or not c.startswith("regret")]
 
 
 def footnotes(table: pd.DataFrame, reference: str) -> list[str]:
     """What the marks in the table mean, and how to read yardsticks."""
     notes = []
-    if table["kind"].eq("yardstick").any():
+    if table["exact"].any():
+        notes.append(
+            "Figures of estimators without training are known: means over all images of the lab's prior "
+            "(results/yardsticks/population.md). Of a variant, MSE = floor + regret; ratios are to known numbers."
+        )
+    elif table["kind"].eq("yardstick").any():
         notes.append("Intervals of yardsticks are over images alone: they have no seeds.")
     if table["flagged"].any():
         notes.append(
@@ -82,6 +131,14 @@ def footnotes(table: pd.DataFrame, reference: str) -> list[str]:
         )
     if table["few_images"].any():
         notes.append(f"† {FEW_IMAGES_NOTE}")
+    if table["imitates"].any():
+        notes.append("‡ Errs where least squares errs (beta of the control variate 0.5 or more).")
+    if table["outlying_seeds"].any():
+        notes.append(
+            "§ Its seeds fall into two groups, or one is apart (p < 0.05 were they log-normal), by a factor of 2 or "
+            "more: an interval of their mean may be too short. By it stands the median over seeds, for new seeds on "
+            "these images."
+        )
     return notes
 
 
@@ -133,104 +190,45 @@ def sentence(
 ) -> str:
     """One defensible sentence on a row of the table."""
     is_variant = row["kind"] == "variant"
+    exact = row["exact"]
     name = words_for(row["variant"], is_variant)
-    converged = f"{row['n_ok']} of {row['n_seeds']} seeds converged" if is_variant else ""
-    images = f"{n_images:,} images"
 
     def interval(low: float, high: float, spell: Callable[[float], str]) -> str:
+        if exact:
+            return "known, over all images of the lab's prior"
         if pd.isna(low):
             return "too few seeds for an interval"
         over = "" if is_variant else " over images"
         return f"{confidence:.0%} CI{over} [{spell(low)}, {spell(high)}]"
 
+    facts = []
     if row["verdict"] == "reference":
         figure = f"{METRICS[metric].words} {number(row[METRICS[metric].column])}"
-        facts = [interval(row["low"], row["high"], number), converged, images]
-        return (
-            f"{name}: {figure} ({'; '.join(filter(None, facts))}); the others are compared with it"
-        )
-    figure = f"{two_digits(row['ratio'])}x the {METRICS[metric].words} of {reference}"
-    facts = [interval(row["ratio_low"], row["ratio_high"], two_digits), converged, images]
+        facts.append(interval(row["low"], row["high"], number))
+    else:
+        figure = f"{two_digits(row['ratio'])}x the {METRICS[metric].words} of {reference}"
+        facts.append(interval(row["ratio_low"], row["ratio_high"], two_digits))
+    facts += [*_seeds(row)] if is_variant else []
+    facts += [] if exact else [f"{n_images:,} images"]
     if row["few_images"]:
         facts.append("too few images for a reliable interval")
-    if row["flagged"]:
+    if row["flagged"] and row["verdict"] != "reference":
         given = row["ratio_given_convergence"]
         failed = "failed cells score as the constant predictor"
         facts.append(
             failed if pd.isna(given) else f"{failed}, {two_digits(given)}x given convergence"
         )
-    return f"{name}: {figure} ({'; '.join(filter(None, facts))})"
+    ending = "; the others are compared with it" if row["verdict"] == "reference" else ""
+    return f"{name}: {figure} ({'; '.join(facts)}){ending}"
 
 
-def listed(items: Iterable[object]) -> str:
-    """`a, b and c`."""
-    words = [str(item) for item in items]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def methods(
-    results: StudyResults,
-    split: str,
-    table: pd.DataFrame,
-    reference: str,
-    metric: str,
-    margin: float,
-    confidence: float,
-    importance_note: str,
-) -> str:
-    """The paragraph for a paper: what was compared with what, by which method, with every n."""
-    variants = table[table["kind"] == "variant"]
-    yardsticks = table[table["kind"] == "yardstick"]["variant"]
-    n_images = len(results.splits[split].params)
-    n_ok, n_cells = int(variants["n_ok"].sum()), int(variants["n_seeds"].sum())
-    seeds = sorted(set(variants["n_seeds"]))
-    family = int(variants["p_holm"].notna().sum())
-    detectable = variants["minimum_detectable_ratio"].dropna()
-    equivalence = 2 * confidence - 1
-    parts = [
-        f"Study `{results.study.name}`: {len(variants)} variants with {listed(seeds)} seeds each, {n_cells} trained "
-        f"networks, of which {n_ok} converged, and {len(yardsticks)} estimators without training, all evaluated "
-        f"on the same {n_images:,} images of split `{split}`.",
-        f"The measure is the {METRICS[metric].words}"
-        + (" (the mean of the squared errors of slope and intercept)." if metric == "mse" else "."),
-        "Networks that failed were kept and scored as the constant predictor."
-        if n_ok < n_cells
-        else "No network failed.",
-        "Seeds are nested in variants and crossed with images; the variance of a mean is (MS_seed + MS_image - "
-        "MS_cell)/(K M), never below either part, with Satterthwaite degrees of freedom, at most the weighted "
-        "harmonic mean of the parts', those of the image variance by its sample kurtosis (O'Neill 2014).",
-        f"Intervals are {confidence:.0%} t intervals on the log scale for means and ratios of means (delta method, "
-        "with the covariance that shared images bring) and on the linear scale for differences; those of "
-        "estimators without training are over images alone.",
+def _seeds(row: Mapping[Any, Any]) -> list[str]:
+    """What the seeds of a variant show and what they cannot."""
+    rate = share(row["failure_rate_not_excluded"])
+    facts = [
+        f"{row['n_ok']} of {row['n_seeds']} seeds converged, a failure rate up to {rate} is not excluded"
     ]
-    if family:
-        parts.append(
-            f"Ratios to {reference} were tested two-sidedly; p-values are adjusted by Holm's method for the family of "
-            f"{family} variants, and `better` and `worse` rest on adjusted values. `Equivalent` means that the "
-            f"{equivalence:.0%} interval of the ratio is within 1/{margin:g} to {margin:g} (two one-sided tests), "
-            f"`non-inferior` that the upper limit of the {confidence:.0%} interval is below {margin:g}; these two are "
-            "per variant, not adjusted."
-        )
-    if len(detectable):
-        low, high = (two_digits(x) for x in (detectable.min(), detectable.max()))
-        spread = low if low == high else f"{low} to {high}"
-        parts.append(
-            f"The smallest ratio that this run would have detected with a probability of 80% is {spread}."
-        )
-    if variants["few_images"].any():
-        parts.append(FEW_IMAGES_NOTE)
-    parts.append(f"Factor importance: {importance_note}.")
-    parts.append(f"Code: {commit(results.provenance)}.")
-    return " ".join(parts)
-
-
-def commit(provenance: Mapping[str, Any]) -> str:
-    """The commit of the code that made the results, in words."""
-    found = provenance.get("git_commit")
-    commits: Sequence[Any] = found if isinstance(found, list) else [found]
-    dirty = provenance.get("git_dirty")
-    changed = bool(np.any(dirty))
-    names = [str(name)[:12] for name in commits if name]
-    if not names:
-        return "commit unknown"
-    return f"commit {listed(names)}" + (" with local changes" if changed else "")
+    if row["outlying_seeds"]:
+        middle = (row[f"median_over_seeds{end}"] for end in ("", "_low", "_high"))
+        facts.append(f"outlying seeds, their median {with_interval(*middle)}")
+    return facts

@@ -26,6 +26,7 @@ from ablations.records.results import (
 )
 from ablations.study.factors import FACTORS
 from ablations.study.study import Study
+from linefit.images import of_lab_prior
 
 CURVES_FILE = "curves.csv"
 IMAGES_FILE = "images.parquet"
@@ -194,4 +195,4 @@ def _split_results(
             )
         )
     yardsticks = {name: arrays["yardstick", name, None] for name in study.yardsticks}
-    return SplitResults(split, params, tuple(variants), yardsticks)
+    return SplitResults(split, params, tuple(variants), yardsticks, of_lab_prior(split))

@@ -26,6 +26,7 @@ from ablations.records.yardsticks import stored_yardsticks
 from ablations.study.outcome import Outcome
 from ablations.study.problems import Problem
 from ablations.study.study import Cell, Study, StudyError, Variant
+from linefit.images import of_lab_prior
 from linefit.splits import evaluation_images
 
 
@@ -67,7 +68,9 @@ def results_from_store(study: Study, store: Store) -> StudyResults:
     for split in study.splits:
         params = evaluation_images(split).params
         rows = tuple(_variant_results(v, split, len(params), outcomes) for v in variants)
-        splits[split] = SplitResults(split, params, rows, stored_yardsticks(study, store, split))
+        splits[split] = SplitResults(
+            split, params, rows, stored_yardsticks(study, store, split), of_lab_prior(split)
+        )
     return StudyResults(
         study=study,
         cells=typed(pd.DataFrame([_cell_row(*pair) for pair in outcomes]), CELL_TYPES),

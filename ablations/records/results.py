@@ -75,6 +75,7 @@ class SplitResults:
     params: npt.NDArray[np.float32]  # (M, 2) true slope and intercept
     variants: tuple[VariantResults, ...]  # in the order of the study
     yardsticks: Mapping[str, npt.NDArray[np.float64]]  # name -> (M, 2) predictions
+    lab_prior: bool = False  # whether the images are independent draws of the lab's generator
 
 
 @dataclass(frozen=True)

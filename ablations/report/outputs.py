@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablations.comparison.layout import markdown_table
 from ablations.comparison.study_comparison import StudyComparison, compare_study
 from ablations.records import exports
 from ablations.records.files import write_text
@@ -30,7 +31,7 @@ def compare_all(results: StudyResults) -> dict[str, StudyComparison]:
 def summary_markdown(
     results: StudyResults, comparisons: dict[str, StudyComparison], command: str
 ) -> str:
-    """The summary as a page: the command that made it, and a table, sentences and the methods a split."""
+    """The summary as a page: the command that made it, and a table, sentences, methods and all figures a split."""
     parts = [f"# {results.study.name}: {results.study.title}", f"Made by `{command}`."]
     for split, comparison in comparisons.items():
         shown = results.splits[split]
@@ -39,8 +40,15 @@ def summary_markdown(
             comparison.to_text("markdown"),
             "\n".join(f"- {comparison.sentence(variant.name)}" for variant in shown.variants),
             comparison.methods,
+            "All figures:",
+            markdown_table(*_cells(comparison)),
         ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _cells(comparison: StudyComparison) -> tuple[list[str], list[list[str]]]:
+    wide = comparison.display(wide=True)
+    return list(wide.columns), wide.to_numpy().tolist()
 
 
 def write_outputs(results: StudyResults, directory: Path, command: str) -> Outputs:

@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 from ablations.comparison.metrics import METRICS
 from ablations.comparison.spelling import number
 from ablations.comparison.study_comparison import StudyComparison
-from ablations.comparison.wording import display_table, footnotes, importance_display
+from ablations.comparison.wording import footnotes, importance_display
 from ablations.records.files import write_text
 from ablations.records.results import StudyResults
 from ablations.report.plots import figure_names
@@ -248,11 +248,11 @@ def _comparison_table(results: StudyResults, comparison: StudyComparison, captio
         variant.name: {factor: str(variant.levels[factor]) for factor in results.study.factors}
         for variant in results.study.variants
     }
-    display = display_table(table, comparison.metric, comparison.confidence)
+    display = comparison.display(wide=True)
     return replace(
         text_table(display, caption),
         name=comparison.split,
-        essential=tuple(display.columns),
+        essential=tuple(comparison.display().columns),
         factors=results.study.factors,
         levels=tuple(levels.get(name, {}) for name in table["variant"]),
     )

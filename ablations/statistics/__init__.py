@@ -14,9 +14,10 @@ from ablations.statistics.bootstrap import (
 from ablations.statistics.comparison import (
     Comparison,
     Estimate,
+    Known,
+    Side,
     compare_estimators,
-    compare_to_baseline,
-    compare_variants,
+    probability_nearer,
     share_nearer,
 )
 from ablations.statistics.crossed import (
@@ -30,37 +31,56 @@ from ablations.statistics.factors import Importance, factor_importance
 from ablations.statistics.failures import Convergence, convergence, score_failures
 from ablations.statistics.medians import Median, compare_medians, crossed_median, median_interval
 from ablations.statistics.multiplicity import adjust
-from ablations.statistics.power import SeedPlan, minimum_detectable_ratio, required_seeds
+from ablations.statistics.risk import KnownMeans, Scores, controlled, risk_interval
+from ablations.statistics.seeds import (
+    SeedGroups,
+    SeedMedian,
+    median_over_seeds,
+    rate_not_excluded,
+    seed_groups,
+)
+from ablations.statistics.verdict import SEEDS_FOR_VERDICT, Verdict, enough_seeds, verdict
 
 __all__ = [
+    "SEEDS_FOR_VERDICT",
     "Comparison",
     "Components",
     "Convergence",
     "Estimate",
     "Importance",
     "Interval",
+    "Known",
+    "KnownMeans",
     "Median",
-    "SeedPlan",
+    "Scores",
+    "SeedGroups",
+    "SeedMedian",
+    "Side",
     "TooFewSeedsError",
+    "Verdict",
     "adjust",
     "compare_estimators",
     "compare_medians",
-    "compare_to_baseline",
-    "compare_variants",
+    "controlled",
     "convergence",
     "crossed_bootstrap",
     "crossed_mean",
     "crossed_median",
+    "enough_seeds",
     "factor_importance",
     "image_mean",
     "interquartile_mean",
     "mean",
     "median",
     "median_interval",
-    "minimum_detectable_ratio",
+    "median_over_seeds",
     "performance_profile",
+    "probability_nearer",
     "probability_of_improvement",
-    "required_seeds",
+    "rate_not_excluded",
+    "risk_interval",
     "score_failures",
+    "seed_groups",
     "share_nearer",
+    "verdict",
 ]

@@ -89,10 +89,18 @@ def t_quantile(df: float, confidence: float) -> float:
 
 
 def as_errors(values: npt.ArrayLike, name: str, *, ndim: tuple[int, ...] = (2,)) -> FloatArray:
-    """`values` as float64 squared errors, `(K, M)` or `(M,)` as `ndim` allows.
+    """`as_scores` of squared errors: raises ValueError for negative values, too."""
+    errors = as_scores(values, name, ndim=ndim)
+    if (errors < 0).any():
+        raise ValueError(f"{name} must be squared errors, which are never negative")
+    return errors
 
-    Raises ValueError naming the argument for a wrong number of axes, no seeds, fewer than 2 images, NaN,
-    infinity or negative values.
+
+def as_scores(values: npt.ArrayLike, name: str, *, ndim: tuple[int, ...] = (2,)) -> FloatArray:
+    """`values` as float64, `(K, M)` or `(M,)` as `ndim` allows.
+
+    Raises ValueError naming the argument for a wrong number of axes, no seeds, fewer than 2 images, NaN and
+    infinity.
     """
     errors = np.asarray(values, dtype=np.float64)
     if errors.ndim not in ndim:
@@ -108,8 +116,6 @@ def as_errors(values: npt.ArrayLike, name: str, *, ndim: tuple[int, ...] = (2,))
             f"{name} holds {bad} values that are NaN or infinite; score failed cells first "
             "(ablations.statistics.score_failures)"
         )
-    if (errors < 0).any():
-        raise ValueError(f"{name} must be squared errors, which are never negative")
     return errors
 
 
@@ -157,10 +163,12 @@ def combined_df(
 ) -> float:
     """Degrees of freedom of `variance`, made of a seed and an image part, each `(variance, df)`, less cells.
 
-    Satterthwaite (1946), `variance^2 / sum(part^2 / df)` with `cell_weight` for the cells, but at most the
-    mean of the parts' df, harmonic and weighted by the parts. Satterthwaite's estimate is largest when a few
-    seeds look alike by chance, the very case in which the variance is too small: with 5 seeds tests at 0.6%,
-    as Holm asks of a family of 8, rejected twice as often as they should.
+    Satterthwaite (1946), `variance^2 / sum(part^2 / df)` with `cell_weight` for the cells, but at most the mean of
+    the parts' df, harmonic and weighted by the parts. That is the rule of Cochran and Cox (1957; Cochran 1964,
+    "Approximate significance levels of the Behrens-Fisher test", Biometrics 20), the mean of the parts' t quantiles
+    weighted by the parts, to first order in 1/df, and errs on the wide side. Satterthwaite's estimate is largest when
+    a few seeds look alike by chance, the very case in which the variance is too small: with 5 seeds tests at 0.6%, as
+    Holm asks of a family of 8, rejected twice as often as they should.
     """
     (seed_part, seed_df), (image_part, image_df) = seed, image
     weight = cell_weight + seed_part**2 / seed_df + image_part**2 / image_df

@@ -21,6 +21,8 @@ from ablations.statistics import bootstrap
 from ablations.statistics.crossed import MINIMUM_SEEDS, FloatArray, as_errors, mean_squares
 
 Term = tuple[int, ...]  # factors of an effect, by position
+MOST_NOISE = 0.5
+ROUNDING = 1e-12  # of the variance of log MSE
 Method = Literal["functional ANOVA", "type-II ANOVA"]
 
 
@@ -84,7 +86,8 @@ def factor_importance(
     for fewer than 3 seeds). Otherwise type-II sums of squares of log MSE per seed, and a note that names the
     missing combinations. Factors with one level are left out.
 
-    Raises ValueError for fewer than 2 seeds, no factor with 2 levels, and factors that cannot be told apart.
+    Raises ValueError for fewer than 2 seeds, no factor with 2 levels, factors that cannot be told apart, and where
+    noise explains more than half of the variance: shares of the rest are then not estimable.
     """
     arrays = {name: as_errors(errors[name], f"errors of {name!r}") for name in levels.index}
     varied = [factor for factor in levels.columns if levels[factor].nunique() > 1]
@@ -135,8 +138,7 @@ def _functional(
     estimate = {term: float(observed[term] - noise[term]) for term in observed}
     total = sum(estimate.values())
     raw_total = float(sum(observed.values()))
-    if total <= 1e-12:  # below rounding of log MSE
-        raise ValueError("the variants differ by no more than the noise of seeds and images")
+    _refuse_noise(1 - total / raw_total if raw_total > ROUNDING else 1.0)
 
     fewest = min(len(values) for values in errors.values())
     if fewest >= MINIMUM_SEEDS:
@@ -167,6 +169,15 @@ def _functional(
     sizes = " x ".join(f"{n} {factor}" for n, factor in zip(shape, factors, strict=True))
     note = f"exact functional ANOVA of log MSE on the full grid {sizes}, noise subtracted"
     return Importance("functional ANOVA", pd.DataFrame(rows), 1 - total / raw_total, note)
+
+
+def _refuse_noise(share: float) -> None:
+    """Shares are parts of what is left when noise is taken off: of little, they are anything (-12 to 28 were seen)."""
+    if share > MOST_NOISE:
+        raise ValueError(
+            f"not estimable: seeds and images explain {min(share, 1):.0%} of the variance of log MSE between variants, "
+            f"more than {MOST_NOISE:.0%}"
+        )
 
 
 def _tail(fewest: int, n_variants: int, confidence: float) -> float:
@@ -227,6 +238,7 @@ def _type_two(
     residual_ms = residual["sum_sq"] / residual["df"]
     total = float(((data["y"] - data["y"].mean()) ** 2).sum())
     anova = anova.drop(index="Residual")
+    _refuse_noise(float(residual["sum_sq"] / total))
     omega = (anova["sum_sq"] - anova["df"] * residual_ms) / (total + residual_ms)
     names = dict(zip(symbols, factors, strict=True))
     table = pd.DataFrame(

@@ -12,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ablations.statistics.comparison import (
-    MARGIN,
     Comparison,
     Estimate,
     contrast,
     per_image,
-    probability_nearer,
 )
 from ablations.statistics.crossed import (
     FloatArray,
@@ -80,9 +78,7 @@ def median_interval(errors: npt.ArrayLike, *, confidence: float = 0.95) -> Inter
     )
 
 
-def compare_medians(
-    a: npt.ArrayLike, b: npt.ArrayLike, *, margin: float = MARGIN, confidence: float = 0.95
-) -> Comparison:
+def compare_medians(a: npt.ArrayLike, b: npt.ArrayLike, *, confidence: float = 0.95) -> Comparison:
     """As `compare_estimators`, for medians: ratio and difference of the two medians, on shared images.
 
     Raises TooFewSeedsError where a side has one or two seeds, ValueError for bad arrays, other images and medians of 0.
@@ -92,8 +88,6 @@ def compare_medians(
         raise ValueError(
             f"both must hold the same images, got {first.shape[-1]} and {second.shape[-1]}"
         )
-    if margin <= 1:
-        raise ValueError(f"margin is a ratio above 1, got {margin}")
     one, other = (crossed_median(side, confidence=confidence) for side in (first, second))
     if one.value == 0 or other.value == 0:
         raise ValueError("the ratio is undefined: an estimator's median error is 0")
@@ -105,13 +99,10 @@ def compare_medians(
         difference=Estimate(
             difference, difference - half_width, difference + half_width, plain.se, plain.df
         ),
-        p_difference=plain.p_value(difference),
         ratio=Estimate(ratio, ratio / factor, ratio * factor, scaled.se, scaled.df),
-        p_ratio=scaled.p_value(float(np.log(ratio))),
-        p_beats=probability_nearer(first, second, confidence=confidence),
         components=scaled.components,
+        pivot=None,
         n_seeds=tuple(len(side) for side in (first, second) if side.ndim == 2),
         n_images=first.shape[-1],
-        margin=margin,
         confidence=confidence,
     )

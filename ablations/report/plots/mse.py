@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablations.comparison.aggregates import AGGREGATES
-from ablations.comparison.metrics import METRICS, yardstick_errors
-from ablations.comparison.scored import published_values
+from ablations.comparison.metrics import METRICS
+from ablations.comparison.scored import estimators, published_values
 from ablations.comparison.spelling import number
 from ablations.records.results import StudyResults
 from ablations.report.plots.rows import Flag, Panel, draw_panel, heading, legend, note
@@ -89,8 +89,8 @@ def _panel(results: StudyResults, split_name: str, metric: str, width: float) ->
     summaries = summarise(split, metric)
     published = published_values(results.study, split_name, metric)
     published = {s.name: published[s.name] for s in summaries if s.name in published}
-    point = AGGREGATES[METRICS[metric].aggregate].point
-    means = {name: point(yardstick_errors(split, name, metric)) for name in split.yardsticks}
+    known, point = estimators(split, metric), AGGREGATES[METRICS[metric].aggregate].point
+    means = {name: point(known[name].scores) for name in split.yardsticks}
     means = {name: mean for name, mean in means.items() if np.isfinite(mean) and mean > 0}
     labels = [
         f"{YARDSTICK_NAMES.get(name, name.replace('_', ' '))} {number(mean)}"

@@ -120,7 +120,7 @@ def _draw_variant(axes: Axes, y: float, summary: Summary) -> None:
         if interval is not None:
             ends = [interval.low, interval.high]
             axes.plot(ends, [y + offset] * 2, color=INK, linewidth=1.4, zorder=4)
-            axes.plot(interval.mean, y + offset, **_points(style), zorder=5)
+            axes.plot(interval.value, y + offset, **_points(style), zorder=5)
     axes.annotate(
         summary.value,
         (1, y),

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ablations.comparison.aggregates import AGGREGATES, Aggregate
-from ablations.comparison.metrics import find_metric, yardstick_errors
-from ablations.comparison.scored import CONSTANT, Estimator, estimators
+from ablations.comparison.metrics import find_metric
+from ablations.comparison.scored import Estimator, estimators
 from ablations.comparison.spelling import number
 from ablations.records.results import FloatArray, SplitResults
-from ablations.statistics import Interval
+from ablations.statistics import Estimate
+from linefit.known_risk import CONSTANT
 
 CONFIDENCE = 0.95
 
@@ -26,8 +27,8 @@ class Summary:
     seeds: FloatArray  # (K,) each seed's mean or median, NaN where it failed
     failed_at: float  # the error that stands for a failed cell; NaN without a constant yardstick
     scored_mean: float
-    scored: Interval | None  # None below three seeds
-    given: Interval | None  # None where nothing failed, and below three ok seeds
+    scored: Estimate | None  # None below three seeds
+    given: Estimate | None  # None where nothing failed, and below three ok seeds
 
     @property
     def value(self) -> str:
@@ -35,21 +36,19 @@ class Summary:
         if self.scored is None:
             return f"{number(self.scored_mean)} (no CI)"
         low, high = number(self.scored.low), number(self.scored.high)
-        return f"{number(self.scored.mean)} [{low}, {high}]"
+        return f"{number(self.scored.value)} [{low}, {high}]"
 
 
 def summarise(split: SplitResults, metric: str) -> list[Summary]:
     """A summary a variant, in the order of the study. Raises ValueError as `estimators` does."""
-    failed_at = np.nan
     aggregate = AGGREGATES[find_metric(metric).aggregate]
-    if CONSTANT in split.yardsticks:
-        failed_at = aggregate.point(yardstick_errors(split, CONSTANT, metric))
     known = estimators(split, metric)
+    failed_at = aggregate.point(known[CONSTANT].scores) if CONSTANT in known else np.nan
     return [_summary(known[variant.name], aggregate, failed_at) for variant in split.variants]
 
 
 def _summary(variant: Estimator, aggregate: Aggregate, failed_at: float) -> Summary:
-    seeds = np.array([aggregate.point(errors) for errors in variant.errors])
+    seeds = np.array([aggregate.point(scores) for scores in np.asarray(variant.scores)])
     n_ok, n_seeds = int(variant.ok.sum()), len(variant.ok)
     return Summary(
         name=variant.name,
@@ -57,7 +56,7 @@ def _summary(variant: Estimator, aggregate: Aggregate, failed_at: float) -> Summ
         n_seeds=n_seeds,
         seeds=np.where(variant.ok, seeds, np.nan),
         failed_at=failed_at,
-        scored_mean=aggregate.point(variant.errors),
-        scored=aggregate.interval(variant.errors, CONFIDENCE),
+        scored_mean=aggregate.point(variant.scores),
+        scored=aggregate.interval(variant.scores, CONFIDENCE),
         given=aggregate.interval(variant.converged, CONFIDENCE) if 0 < n_ok < n_seeds else None,
     )

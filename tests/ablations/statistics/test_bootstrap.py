@@ -6,13 +6,13 @@ from scipy import stats
 
 from ablations.statistics import (
     TooFewSeedsError,
-    compare_variants,
     crossed_bootstrap,
     crossed_mean,
     interquartile_mean,
     mean,
     median,
     performance_profile,
+    probability_nearer,
     probability_of_improvement,
 )
 from ablations.statistics.bootstrap import draw_counts, expanded_tail
@@ -95,7 +95,7 @@ def test_probability_of_improvement_is_the_average_mann_whitney():
     ]  # U counts the pairs in which b is larger, ties half
     result = probability_of_improvement(a, b, 2000, rng)
     assert result.value == pytest.approx(np.mean(per_image))
-    formula = compare_variants(a, b).p_beats
+    formula = probability_nearer(a, b)
     assert result.low < formula.value < result.high
     # both widths estimate the same spread, the bootstrap on the wide side
     assert 0.9 < (result.high - result.low) / (formula.high - formula.low) < 2

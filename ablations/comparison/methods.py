@@ -1,0 +1,122 @@
+"""The paragraph for a paper: what was compared with what, by which method, for which population, with every n."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ablations.comparison.metrics import METRICS
+from ablations.comparison.spelling import share
+from ablations.comparison.wording import FEW_IMAGES_NOTE
+from ablations.records.results import StudyResults
+from ablations.statistics import SEEDS_FOR_VERDICT, rate_not_excluded
+
+POPULATIONS = {
+    "fixed": "given the one training set of {size} images that all networks share",
+    "per_seed": "and new training sets of {size} images, of which every seed has its own",
+    "fresh": "and new streams of training images, of which every seed has its own",
+}
+
+
+def listed(items: Iterable[object]) -> str:
+    """`a, b and c`."""
+    words = [str(item) for item in items]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def population(results: StudyResults) -> str:
+    """What intervals over seeds and images hold for, in words."""
+    protocols = [variant.protocol for variant in results.study.variants]
+    sizes = sorted({protocol.train_size for protocol in protocols})
+    size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    kinds = dict.fromkeys(protocol.training_set for protocol in protocols)
+    words = [POPULATIONS[kind].format(size=size) for kind in kinds]
+    return f"new seeds and new images, {', or '.join(words)}"
+
+
+def methods(
+    results: StudyResults,
+    split: str,
+    table: pd.DataFrame,
+    reference: str,
+    metric: str,
+    margin: float,
+    confidence: float,
+    importance_note: str,
+) -> str:
+    """The paragraph, of the table of one split."""
+    variants = table[table["kind"] == "variant"]
+    yardsticks = table[table["kind"] == "yardstick"]["variant"]
+    n_images = len(results.splits[split].params)
+    n_ok, n_cells = int(variants["n_ok"].sum()), int(variants["n_seeds"].sum())
+    seeds = sorted(set(variants["n_seeds"]))
+    known = bool(table["regret"].notna().any())
+    parts = [
+        f"Study `{results.study.name}`: {len(variants)} variants with {listed(seeds)} seeds each, {n_cells} trained "
+        f"networks, of which {n_ok} converged, and {len(yardsticks)} estimators without training, all evaluated "
+        f"on the same {n_images:,} images of split `{split}`.",
+        f"The measure is the {METRICS[metric].words}"
+        + (" (the mean of the squared errors of slope and intercept)." if metric == "mse" else "."),
+        "Networks that failed were kept and scored as the constant predictor."
+        if n_ok < n_cells
+        else "No network failed.",
+    ]
+    if known:
+        parts.append(
+            "The distribution of the images is known, so the MSE of the floor and of the estimators without training "
+            "are known numbers (results/yardsticks/population.md). That of a network is the floor plus its regret, the "
+            "mean squared distance from the posterior mean, with the regret of least squares as a cross-fitted control "
+            "variate."
+        )
+    parts += [
+        "Seeds are nested in variants and crossed with images; the variance of a mean is (MS_seed + MS_image - "
+        "MS_cell)/(K M), never below either part, with Satterthwaite degrees of freedom, at most the weighted "
+        "harmonic mean of the parts' (Cochran 1964), those of the image variance by its kurtosis (O'Neill 2014).",
+        f"Intervals are {confidence:.0%} t intervals on the log scale, one estimator at a time, for "
+        + population(results)
+        + (
+            "; ratios to known numbers carry no noise of those."
+            if known
+            else "; those of estimators without training are over images alone."
+        ),
+        f"{max(seeds)} of {max(seeds)} seeds without an event, such as a failure, do not exclude that it happens to "
+        f"{share(rate_not_excluded(int(max(seeds))))} of seeds (Clopper-Pearson, one-sided 95%).",
+    ]
+    family = int(table["p_holm"].notna().sum())
+    if family:
+        parts.append(_tests(reference, family, margin, confidence, known))
+    if table["few_images"].any():
+        parts.append(FEW_IMAGES_NOTE)
+    parts.append(f"Factor importance: {importance_note}.")
+    parts.append(f"Code: {commit(results.provenance)}.")
+    return " ".join(parts)
+
+
+def _tests(reference: str, family: int, margin: float, confidence: float, known: bool) -> str:
+    """How verdicts were reached."""
+    level = f"{1 - confidence:.2g}"
+    return (
+        f"A verdict needs {SEEDS_FOR_VERDICT} seeds. Ratios to {reference} were tested two-sidedly, by the larger of "
+        "the p of the crossed t statistic and that of a generalized pivot for log-normal seeds (Krishnamoorthy and "
+        f"Mathew 2003), and for being outside 1/{margin:g} to {margin:g} by two one-sided tests (Schuirmann 1987); "
+        f"both p are adjusted by Holm's method for the family of {family}"
+        + (" variants" if known else "")
+        + f". `Equivalent` is an adjusted p below {level} of the second kind, else `better` and `worse` of the first; "
+        f"`inconclusive` is neither. The margin of {margin:g} is the study's own; 1.25, the default, is the convention "
+        "of bioequivalence (FDA 2001)."
+    )
+
+
+def commit(provenance: Mapping[str, Any]) -> str:
+    """The commit of the code that made the results, in words."""
+    found = provenance.get("git_commit")
+    commits: Sequence[Any] = found if isinstance(found, list) else [found]
+    dirty = provenance.get("git_dirty")
+    changed = bool(np.any(dirty))
+    names = [str(name)[:12] for name in commits if name]
+    if not names:
+        return "commit unknown"
+    return f"commit {listed(names)}" + (" with local changes" if changed else "")
