@@ -1,6 +1,7 @@
 """Ablations of CNNs that fit a line: run studies, compare variants with least squares and the best possible.
 
-`ablations.run(study) -> Results` does from Python what `python -m ablations.run STUDY` does from a shell.
+`ablations.run(study) -> Results` does from Python what `python -m ablations.run STUDY` does from a shell, and
+`ablations.compare_errors(frame)` compares runs from anywhere.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ablations.notebook import Results as Results
+    from ablations.notebook import compare_errors as compare_errors
     from ablations.notebook import load_results as load_results
     from ablations.notebook import run as run
 
-__all__ = ["Results", "load_results", "run"]
+__all__ = ["Results", "compare_errors", "load_results", "run"]
 
 
 def __dir__() -> list[str]:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from ablations import driver
 from ablations.comparison.metrics import variant_errors
+from ablations.comparison.runs import compare_errors as compare_errors
 from ablations.comparison.study_comparison import StudyComparison, compare_study
 from ablations.records import RESULTS_DIR, loading
 from ablations.records.results import StudyResults

@@ -1,8 +1,11 @@
-"""`python -m ablations compare STUDY`: the verb that prints a comparison and checks claims about it."""
+"""`python -m ablations compare STUDY` or `compare RUNS.csv`: print a comparison and check claims about it."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +13,6 @@ from ablations.cli.common import (
     EXIT_FAILED,
     FormatOption,
     ResultsDir,
-    StudyArgument,
     require_study,
     tell,
     usage_errors,
@@ -18,9 +20,20 @@ from ablations.cli.common import (
 from ablations.comparison.metrics import METRICS
 from ablations.records import RESULTS_DIR
 
+if TYPE_CHECKING:
+    from ablations.comparison.study_comparison import StudyComparison
+
+TABLES = (".csv", ".parquet")  # suffixes of files that hold errors from anywhere
+
 
 def compare(
-    study: StudyArgument,
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY|FILE.toml|RUNS.csv|RUNS.parquet",
+            help="A study that has been run, or a table with a row a variant, seed and item.",
+        ),
+    ],
     against: Annotated[
         str | None,
         typer.Option(
@@ -31,7 +44,9 @@ def compare(
     split: Annotated[
         str | None, typer.Option(help="Evaluation split; by default the one with most images.")
     ] = None,
-    metric: Annotated[str, typer.Option(help=f"What is compared: {', '.join(METRICS)}.")] = "mse",
+    metric: Annotated[
+        str | None, typer.Option(help=f"What is compared: {', '.join(METRICS)}; by default mse.")
+    ] = None,
     margin: Annotated[
         float | None,
         typer.Option(min=1, help="Ratio up to which a variant is as good; by default the study's."),
@@ -49,32 +64,44 @@ def compare(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Show all pairs of variants instead (exploratory).")
     ] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=COLUMN,...",
+            help="Of a table: what its columns variant, seed, item and error are called, as in variant=model.",
+        ),
+    ] = None,
+    factors: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN,...", help="Of a table: columns that hold factors' levels."),
+    ] = None,
+    common_items: Annotated[
+        bool, typer.Option("--common-items", help="Of a table: leave out items that a run lacks.")
+    ] = False,
     output: FormatOption = "table",
     results_dir: ResultsDir = RESULTS_DIR,
 ) -> None:
-    """Compare a study's variants with least squares, the floor or one of them.
+    """Compare a study's variants, or runs from anywhere, with least squares, the floor or one of them.
 
     Exit codes: 0 ok, 1 a claim of --fail-unless does not hold, 2 usage error.
     """
     with usage_errors():
-        require_study(study, results_dir)
-        from ablations.comparison.study_comparison import compare_study
-        from ablations.records.loading import load_results
-
-        results = load_results(study, results_dir)
-        comparison = compare_study(
-            results,
-            split=split,
-            against=against,
-            metric=metric,
-            margin=margin,
-            confidence=confidence,
-        )
+        if Path(study).suffix in TABLES:
+            _refuse("a table of errors", split=split, metric=metric)
+            comparison = _of_table(
+                Path(study), columns, factors, common_items, against, margin, confidence
+            )
+        else:
+            _refuse("a study", columns=columns, factors=factors, common_items=common_items or None)
+            require_study(study, results_dir)
+            comparison = _of_study(
+                study, results_dir, split, against, metric or "mse", margin, confidence
+            )
         checks = comparison.fail_unless(*(fail_unless or []))
         if pairs:
             printed = comparison.pairs_text(output)
         else:
-            printed = comparison.to_text(output)
+            printed = comparison.to_text(output, width=_terminal_width())
             if output in ("table", "markdown"):
                 printed += f"\n\n{comparison.methods}"
     print(printed)
@@ -82,3 +109,65 @@ def compare(
         tell(str(check))
     if not all(check.holds for check in checks):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _of_study(
+    study: str,
+    results_dir: Path,
+    split: str | None,
+    against: str | None,
+    metric: str,
+    margin: float | None,
+    confidence: float,
+) -> StudyComparison:
+    from ablations.comparison.study_comparison import compare_study
+    from ablations.records.loading import load_results
+
+    return compare_study(
+        load_results(study, results_dir),
+        split=split,
+        against=against,
+        metric=metric,
+        margin=margin,
+        confidence=confidence,
+    )
+
+
+def _of_table(
+    path: Path,
+    columns: str | None,
+    factors: str | None,
+    common_items: bool,
+    against: str | None,
+    margin: float | None,
+    confidence: float,
+) -> StudyComparison:
+    from ablations.comparison.runs import MARGIN, compare_errors
+    from ablations.records.tidy import Columns, parse_columns, read_table
+
+    named = Columns() if columns is None else parse_columns(columns)
+    return compare_errors(
+        read_table(path),
+        variant=named.variant,
+        seed=named.seed,
+        item=named.item,
+        error=named.error,
+        factors=[factor.strip() for factor in (factors or "").split(",") if factor.strip()],
+        against=against,
+        margin=margin or MARGIN,
+        confidence=confidence,
+        common_items=common_items,
+        name=path.name,
+    )
+
+
+def _refuse(what: str, **options: object) -> None:
+    """Raise ValueError for options that were given and mean nothing here."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(f"{', '.join(given)} cannot be used with {what}")
+
+
+def _terminal_width() -> int | None:
+    """Columns of the terminal that the table has to fit; None where there is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

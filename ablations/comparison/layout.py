@@ -105,6 +105,11 @@ def latex_text(text: str) -> str:
     return f"{{{escaped}}}" if escaped.startswith("[") else escaped
 
 
+def comment(text: str) -> str:
+    """Text as a comment of LaTeX."""
+    return "\n".join(f"% {line}" for line in text.split("\n"))
+
+
 def _lines(columns: Columns, rows: Rows) -> list[list[str]]:
     return [list(columns), *[[str(entry) for entry in row] for row in rows]]
 

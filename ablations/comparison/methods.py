@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablations.comparison.metrics import METRICS
+from ablations.comparison.metrics import Measure
 from ablations.comparison.spelling import share
 from ablations.comparison.wording import FEW_IMAGES_NOTE
 from ablations.records.results import StudyResults
@@ -42,7 +42,7 @@ def methods(
     split: str,
     table: pd.DataFrame,
     reference: str,
-    metric: str,
+    metric: Measure,
     margin: float,
     confidence: float,
     importance_note: str,
@@ -58,8 +58,12 @@ def methods(
         f"Study `{results.study.name}`: {len(variants)} variants with {listed(seeds)} seeds each, {n_cells} trained "
         f"networks, of which {n_ok} converged, and {len(yardsticks)} estimators without training, all evaluated "
         f"on the same {n_images:,} images of split `{split}`.",
-        f"The measure is the {METRICS[metric].words}"
-        + (" (the mean of the squared errors of slope and intercept)." if metric == "mse" else "."),
+        f"The measure is the {metric.words}"
+        + (
+            " (the mean of the squared errors of slope and intercept)."
+            if metric.name == "mse"
+            else "."
+        ),
         "Networks that failed were kept and scored as the constant predictor."
         if n_ok < n_cells
         else "No network failed.",
@@ -72,9 +76,7 @@ def methods(
             "variate."
         )
     parts += [
-        "Seeds are nested in variants and crossed with images; the variance of a mean is (MS_seed + MS_image - "
-        "MS_cell)/(K M), never below either part, with Satterthwaite degrees of freedom, at most the weighted "
-        "harmonic mean of the parts' (Cochran 1964), those of the image variance by its kurtosis (O'Neill 2014).",
+        _variance("image"),
         f"Intervals are {confidence:.0%} t intervals on the log scale, one estimator at a time, for "
         + population(results)
         + (
@@ -82,8 +84,7 @@ def methods(
             if known
             else "; those of estimators without training are over images alone."
         ),
-        f"{max(seeds)} of {max(seeds)} seeds without an event, such as a failure, do not exclude that it happens to "
-        f"{share(rate_not_excluded(int(max(seeds))))} of seeds (Clopper-Pearson, one-sided 95%).",
+        _excluded(max(seeds)),
     ]
     family = int(table["p_holm"].notna().sum())
     if family:
@@ -93,6 +94,59 @@ def methods(
     parts.append(f"Factor importance: {importance_note}.")
     parts.append(f"Code: {commit(results.provenance)}.")
     return " ".join(parts)
+
+
+def methods_of_errors(
+    table: pd.DataFrame,
+    name: str,
+    n_items: int,
+    reference: str,
+    measure: Measure,
+    margin: float,
+    confidence: float,
+    importance_note: str,
+) -> str:
+    """The paragraph, of a table of errors from anywhere."""
+    variants = table[table["kind"] == "variant"]
+    without = int((table["kind"] == "yardstick").sum())
+    parts = [f"`{name}`: all are measured on the same {n_items:,} items by their {measure.words}."]
+    family = int(table["p_holm"].notna().sum())
+    if len(variants):
+        n_ok, n_runs = int(variants["n_ok"].sum()), int(variants["n_seeds"].sum())
+        seeds = sorted(set(variants["n_seeds"]))
+        parts += [
+            f"{len(variants)} variants with {listed(seeds)} seeds each, {n_runs} runs, of which {n_ok} gave errors, "
+            f"and {without} without seeds.",
+            "Runs that failed were kept and scored as `constant`."
+            if n_ok < n_runs
+            else "No run failed.",
+            _variance("item"),
+            _excluded(max(seeds)),
+        ]
+    parts.append(
+        f"Intervals are {confidence:.0%} t intervals on the log scale, one variant at a time, for new seeds and new "
+        "items; of what has no seeds, for new items alone. Should a few items in a thousand hold most of an error "
+        "(see `worst_1_percent_share`), intervals are too short."
+    )
+    if family:
+        parts.append(_tests(reference, family, margin, confidence, known=False))
+    parts.append(f"Factor importance: {importance_note}.")
+    return " ".join(parts)
+
+
+def _variance(item: str) -> str:
+    return (
+        f"Seeds are nested in variants and crossed with {item}s; the variance of a mean is (MS_seed + MS_{item} - "
+        "MS_cell)/(K M), never below either part, with Satterthwaite degrees of freedom, at most the weighted "
+        f"harmonic mean of the parts' (Cochran 1964), those of the {item} variance by its kurtosis (O'Neill 2014)."
+    )
+
+
+def _excluded(n_seeds: int) -> str:
+    return (
+        f"{n_seeds} of {n_seeds} seeds without an event, such as a failure, do not exclude that it happens to "
+        f"{share(rate_not_excluded(int(n_seeds)))} of seeds (Clopper-Pearson, one-sided 95%)."
+    )
 
 
 def _tests(reference: str, family: int, margin: float, confidence: float, known: bool) -> str:

@@ -24,18 +24,27 @@ ErrorArray = npt.NDArray[np.float64]
 Aggregation = Literal["mean", "median"]
 
 
-@dataclass(frozen=True)
-class Metric:
-    """An error of an image and what is made of the errors of all; `column` names the result in tables of numbers."""
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What errors of items are made into, and what that is called."""
 
-    errors: Callable[
-        [FloatArray, FloatArray], ErrorArray
-    ]  # predictions (..., M, 2), truth (M, 2) -> (..., M)
-    aggregate: Aggregation
-    column: str
+    name: str
+    column: str  # in tables of numbers
     words: str  # in sentences and headings
+    aggregate: Aggregation = "mean"
+    items: str = "images"
+    # whether a few items in a thousand hold most of the error of estimators without training
+    heavy_tailed: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(Measure):
+    """A measure of predicted lines."""
+
+    # predictions (..., M, 2), truth (M, 2) -> errors (..., M)
+    errors: Callable[[FloatArray, FloatArray], ErrorArray]
     unit: str  # on axes
-    output: str | None = None  # of linefit.known_risk, where the means of yardsticks are known
+    output: str | None = None  # of `linefit.known_risk`, where a yardstick's mean is known
 
 
 def squared(predictions: FloatArray, truth: FloatArray) -> ErrorArray:
@@ -66,37 +75,43 @@ def distance(predictions: FloatArray, truth: FloatArray) -> ErrorArray:
 
 BOTH = "mean of the squared errors of slope (no unit) and intercept (pixels²)"
 METRICS: dict[str, Metric] = {
-    "mse": Metric(both, "mean", "mse", "MSE", f"MSE: {BOTH}", "mean"),
-    "slope": Metric(
-        slope,
-        "mean",
-        "slope_mse",
-        "MSE of the slope",
-        "slope: mean squared error (no unit)",
-        "slope",
-    ),
-    "intercept": Metric(
-        intercept,
-        "mean",
-        "intercept_mse",
-        "MSE of the intercept",
-        "intercept: mean squared error (pixels²)",
-        "intercept",
-    ),
-    "median": Metric(
-        both,
-        "median",
-        "median_squared_error",
-        "median squared error",
-        f"median over seeds and images of the {BOTH}",
-    ),
-    "distance": Metric(
-        distance,
-        "mean",
-        "line_distance",
-        "mean largest distance between the lines (pixels)",
-        "largest distance of the true line inside the image from the predicted one (pixels)",
-    ),
+    metric.name: metric
+    for metric in (
+        Metric(
+            name="mse", errors=both, column="mse", words="MSE", unit=f"MSE: {BOTH}", output="mean"
+        ),
+        Metric(
+            name="slope",
+            errors=slope,
+            column="slope_mse",
+            words="MSE of the slope",
+            unit="slope: mean squared error (no unit)",
+            output="slope",
+        ),
+        Metric(
+            name="intercept",
+            errors=intercept,
+            column="intercept_mse",
+            words="MSE of the intercept",
+            unit="intercept: mean squared error (pixels²)",
+            output="intercept",
+        ),
+        Metric(
+            name="median",
+            errors=both,
+            aggregate="median",
+            column="median_squared_error",
+            words="median squared error",
+            unit=f"median over seeds and images of the {BOTH}",
+        ),
+        Metric(
+            name="distance",
+            errors=distance,
+            column="line_distance",
+            words="mean largest distance between the lines (pixels)",
+            unit="largest distance of the true line inside the image from the predicted one (pixels)",
+        ),
+    )
 }
 
 

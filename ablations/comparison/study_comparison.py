@@ -17,9 +17,9 @@ import pandas as pd
 from ablations.comparison import wording as text
 from ablations.comparison.aggregates import AGGREGATES
 from ablations.comparison.claims import EVERY_VARIANT, Check, Claim, parse_claim
-from ablations.comparison.layout import DRAWN, FORMATS, Format
+from ablations.comparison.layout import DRAWN, FORMATS, Format, comment, fitted_table
 from ablations.comparison.methods import methods
-from ablations.comparison.metrics import METRICS, ErrorArray, find_metric
+from ablations.comparison.metrics import ErrorArray, Measure, find_metric
 from ablations.comparison.scored import Estimator, estimators, find_estimator, published_values
 from ablations.comparison.spelling import with_interval
 from ablations.comparison.table import ENOUGH_IMAGES, comparison_table, few_images, pairs_table
@@ -48,7 +48,7 @@ class StudyComparison:
     study: str
     split: str
     against: str
-    metric: str
+    metric: Measure
     margin: float
     confidence: float
     n_images: int
@@ -104,7 +104,7 @@ class StudyComparison:
         claim = Claim(left.name, claim.factor, right.name)
         if left is right:
             return Check(claim, claim.factor > 1, "the ratio of an estimator to itself is 1")
-        aggregate = AGGREGATES[METRICS[self.metric].aggregate]
+        aggregate = AGGREGATES[self.metric.aggregate]
         comparison = aggregate.compare(left.scores, right.scores, self.confidence)
         if comparison is None:
             return Check(claim, False, "too few seeds for an interval")
@@ -115,7 +115,9 @@ class StudyComparison:
         if not enough_seeds(comparison):
             doubts.append(f"a claim needs {SEEDS_FOR_VERDICT} seeds")
         if few_images(self.metric, left, right):
-            doubts.append(f"a claim on a mean that is not known needs {ENOUGH_IMAGES:,} images")
+            doubts.append(
+                f"a claim on a mean that is not known needs {ENOUGH_IMAGES:,} {self.metric.items}"
+            )
         if ratio.high < claim.factor and comparison.p_at_least(claim.factor) >= self._one_sided:
             doubts.append("a large seed that these few lack could exceed the factor")
         holds = ratio.high < claim.factor and not doubts
@@ -125,10 +127,13 @@ class StudyComparison:
     def _one_sided(self) -> float:
         return (1 - self.confidence) / 2
 
-    def to_text(self, format: Format = "table", *, wide: bool = False) -> str:
+    def to_text(
+        self, format: Format = "table", *, wide: bool = False, width: int | None = None
+    ) -> str:
         """The table with its notes and factor importance; `csv` is the table of numbers alone.
 
-        `json` holds the methods paragraph too; `wide` shows all columns. Raises ValueError for another format.
+        `json` holds the methods paragraph too; `wide` shows all columns, `width` is that of the terminal which a plain
+        table has to fit. Notes of `latex` are its comments. Raises ValueError for another format.
         """
         if format not in FORMATS:
             raise ValueError(f"format {format!r} is not one of {', '.join(FORMATS)}")
@@ -136,14 +141,23 @@ class StudyComparison:
             return self._with_settings().to_csv(index=False, lineterminator="\n").rstrip("\n")
         if format == "json":
             return json.dumps(self._document(), indent=2)
+        display = self.display(wide=wide)
+        if width is None or format != "table":
+            drawn = _drawn(display, format)
+        else:
+            columns, rows = list(display.columns), display.to_numpy().tolist()
+            drawn = fitted_table(columns, rows, width, text.sheddable(columns))
+        note = comment if format == "latex" else str
         parts = [
-            f"{METRICS[self.metric].words} on {self.split} ({self.n_images:,} images), ratio to "
-            f"{self.reference}:",
-            _drawn(self.display(wide=wide), format),
-            *text.footnotes(self.table, self.reference),
+            note(
+                f"{self.metric.words} on {self.split} ({self.n_images:,} {self.metric.items}), ratio to "
+                f"{self.reference}:"
+            ),
+            drawn,
+            *map(note, text.footnotes(self.table, self.reference)),
         ]
         if self.importance is not None:
-            parts.append(f"Factor importance ({self.importance_note}):")
+            parts.append(note(f"Factor importance ({self.importance_note}):"))
             parts.append(_drawn(text.importance_display(self.importance.table), format))
         return "\n\n".join(parts)
 
@@ -159,8 +173,8 @@ class StudyComparison:
     def __repr__(self) -> str:
         variants = int((self.table["kind"] == "variant").sum())
         return (
-            f"<StudyComparison of {self.study}: {METRICS[self.metric].words} of {variants} variants against"
-            f" {self.reference}, {self.n_images:,} images of {self.split}>"
+            f"<StudyComparison of {self.study}: {self.metric.words} of {variants} variants against"
+            f" {self.reference}, {self.n_images:,} {self.metric.items} of {self.split}>"
         )
 
     def _repr_html_(self) -> str:
@@ -174,7 +188,7 @@ class StudyComparison:
         return {
             "split": self.split,
             "n_images": self.n_images,
-            "metric": self.metric,
+            "metric": self.metric.name,
             "against": self.against,
             "margin": self.margin,
             "confidence": self.confidence,
@@ -224,21 +238,26 @@ def compare_study(
     """
     data = results.largest_split if split is None else results.split(split)
     margin = results.study.margin if margin is None else margin
-    find_metric(metric)
+    chosen = find_metric(metric)
     known = estimators(data, metric)
     reference = find_estimator(against or results.study.against, known, "against")
     published = published_values(results.study, data.name, metric)
-    table = comparison_table(known, reference, published, metric, margin, confidence)
+    table = comparison_table(known, reference, published, chosen, margin, confidence)
     importance, note = None, "none, it is worked out for means alone"
-    if METRICS[metric].aggregate == "mean":
-        importance, note = _importance(results, data.name, known, confidence)
+    if chosen.aggregate == "mean":
+        factors = results.study.factors
+        levels = pd.DataFrame(
+            [{factor: variant.levels[factor] for factor in factors} for variant in data.variants],
+            index=[variant.name for variant in data.variants],
+        )
+        importance, note = importance_of(levels, known, confidence)
     words = text.words_for(reference.name, reference.is_variant)
-    paragraph = methods(results, data.name, table, words, metric, margin, confidence, note)
+    paragraph = methods(results, data.name, table, words, chosen, margin, confidence, note)
     return StudyComparison(
         study=results.study.name,
         split=data.name,
         against=reference.name,
-        metric=metric,
+        metric=chosen,
         margin=margin,
         confidence=confidence,
         n_images=len(data.params),
@@ -250,19 +269,11 @@ def compare_study(
     )
 
 
-def _importance(
-    results: StudyResults, split: str, known: Mapping[str, Estimator], confidence: float
+def importance_of(
+    levels: pd.DataFrame, known: Mapping[str, Estimator], confidence: float
 ) -> tuple[Importance | None, str]:
-    """Factor importance of a study's grid, or None and the reason."""
-    variants = results.splits[split].variants
-    levels = pd.DataFrame(
-        [
-            {factor: variant.levels[factor] for factor in results.study.factors}
-            for variant in variants
-        ],
-        index=[variant.name for variant in variants],
-    )
-    errors = {variant.name: _positive(known[variant.name]) for variant in variants}
+    """Factor importance of variants by their `levels`, a row a variant, or None and the reason."""
+    errors = {str(name): _positive(known[str(name)]) for name in levels.index}
     rng = np.random.default_rng(IMPORTANCE_SEED)
     try:
         importance = factor_importance(levels, errors, rng=rng, confidence=confidence)

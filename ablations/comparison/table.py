@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.comparison.aggregates import AGGREGATES, Aggregate
-from ablations.comparison.metrics import METRICS, ErrorArray
+from ablations.comparison.metrics import ErrorArray, Measure
 from ablations.comparison.scored import Estimator
 from ablations.statistics import (
     Comparison,
@@ -43,7 +43,7 @@ ENOUGH_IMAGES = 30_000
 class Question:
     """What is asked of every estimator of a split."""
 
-    metric: str
+    metric: Measure
     reference: Estimator
     margin: float
     confidence: float
@@ -51,7 +51,7 @@ class Question:
 
     @property
     def aggregate(self) -> Aggregate:
-        return AGGREGATES[METRICS[self.metric].aggregate]
+        return AGGREGATES[self.metric.aggregate]
 
     def compare(self, estimator: Estimator) -> Comparison | None:
         """An estimator against the reference; None for itself and where there are too few seeds."""
@@ -60,9 +60,9 @@ class Question:
         return self.aggregate.compare(estimator.scores, self.reference.scores, self.confidence)
 
 
-def few_images(metric: str, *sides: Estimator) -> bool:
+def few_images(metric: Measure, *sides: Estimator) -> bool:
     """Whether an interval would rest on too few images: on the mean of a yardstick's errors that is not known."""
-    if METRICS[metric].aggregate != "mean":
+    if metric.aggregate != "mean" or not metric.heavy_tailed:
         return False
     return any(
         not (side.is_variant or side.known) and side.errors.shape[-1] < ENOUGH_IMAGES
@@ -86,7 +86,7 @@ def _limits(name: str, interval: object) -> dict[str, float]:
 def _row(estimator: Estimator, asked: Question, comparison: Comparison | None) -> dict[str, object]:
     """One row of the table but for what depends on the other rows."""
     reference, floor, aggregate = asked.reference, asked.floor, asked.aggregate
-    column, of_means = METRICS[asked.metric].column, METRICS[asked.metric].aggregate == "mean"
+    column, of_means = asked.metric.column, asked.metric.aggregate == "mean"
     value, at = aggregate.point(estimator.scores), aggregate.point(reference.scores)
     interval = aggregate.interval(estimator.scores, asked.confidence)
     to_floor = None
@@ -135,7 +135,7 @@ def _seeds(estimator: Estimator, asked: Question) -> dict[str, object]:
         }
     ok = estimator.ok
     by_seed = np.asarray(estimator.scores).mean(axis=1)
-    of_seeds = METRICS[asked.metric].aggregate == "mean" and len(ok) > 1
+    of_seeds = asked.metric.aggregate == "mean" and len(ok) > 1
     groups = seed_groups(by_seed) if of_seeds and (by_seed > 0).all() else None
     middle = median_over_seeds(by_seed, confidence=asked.confidence) if of_seeds else None
     return {
@@ -204,7 +204,7 @@ def _nearer(estimator: Estimator, reference: Estimator, confidence: float) -> di
 def _given_convergence(estimator: Estimator, asked: Question) -> dict[str, float]:
     """The metric and the ratio of the cells that are ok alone."""
     own, against, aggregate = estimator.converged, asked.reference.converged, asked.aggregate
-    column = f"{METRICS[asked.metric].column}_given_convergence"
+    column = f"{asked.metric.column}_given_convergence"
     some, others = (isinstance(side, Known) or len(side) > 0 for side in (own, against))
     interval = ratio = None
     value = aggregate.point(own) if some else np.nan
@@ -224,7 +224,7 @@ def comparison_table(
     known: Mapping[str, Estimator],
     reference: Estimator,
     published: Mapping[str, float],
-    metric: str,
+    metric: Measure,
     margin: float,
     confidence: float,
 ) -> pd.DataFrame:
@@ -259,17 +259,17 @@ def comparison_table(
     ]
     table.insert(1, "verdict", words)
     table["published"] = [published.get(name, np.nan) for name in table["variant"]]
-    column = METRICS[metric].column
+    column = metric.column
     table = table.sort_values(["kind", column], ignore_index=True)
     rank = table[column].where(table["kind"].eq("variant")).rank(method="min").astype("Int64")
     table.insert(0, "rank", rank)
     return table
 
 
-def pairs_table(known: Sequence[Estimator], metric: str, confidence: float) -> pd.DataFrame:
+def pairs_table(known: Sequence[Estimator], metric: Measure, confidence: float) -> pd.DataFrame:
     """Every pair of variants, explored: `p` and its Benjamini-Hochberg adjustment `p_bh`, best first."""
     rows = []
-    aggregate = AGGREGATES[METRICS[metric].aggregate]
+    aggregate = AGGREGATES[metric.aggregate]
     variants = sorted(
         (estimator for estimator in known if estimator.is_variant),
         key=lambda estimator: aggregate.point(estimator.scores),

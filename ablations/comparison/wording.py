@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.comparison.metrics import METRICS
+from ablations.comparison.metrics import Measure
 from ablations.comparison.spelling import number, p_value, share, two_digits, with_interval
 from ablations.comparison.table import ENOUGH_IMAGES
 from linefit.known_risk import FLOOR
@@ -49,7 +49,7 @@ def marks(row: Mapping[Any, Any]) -> str:
 def display_table(
     table: pd.DataFrame,
     reference: str,
-    metric: str,
+    metric: Measure,
     n_images: int,
     confidence: float,
     *,
@@ -59,7 +59,7 @@ def display_table(
 
     The brief one has at most seven columns, the wide one all.
     """
-    interval, column = f"[{confidence:.0%} CI]", METRICS[metric].column
+    interval, column = f"[{confidence:.0%} CI]", metric.column
     shown = []
     for row in table.to_dict("records"):
         is_variant = row["kind"] == "variant"
@@ -77,8 +77,12 @@ def display_table(
             "rank": f"{row['rank']}{'*' if row['flagged'] else ''}" if is_variant else "",
             "estimator": row["variant"] + marks(row),
             "ok": f"{row['n_ok']}/{row['n_seeds']}" if is_variant else "",
-            f"{_heading(metric)} {interval}": cell(column, prefix=""),
-            **{heading: number(row[part]) for part, heading in PARTS.items() if part != column},
+            f"{metric.words} {interval}": cell(column, prefix=""),
+            **{
+                heading: number(row[part])
+                for part, heading in PARTS.items()
+                if part != column and part in row
+            },
             f"regret {interval}": cell("regret"),
             f"ratio to {reference} {interval}": cell("ratio"),
             f"ratio on these images {interval}": cell("ratio_on_these_images", exact=False),
@@ -99,10 +103,6 @@ def display_table(
     return display if wide else display[_brief(list(display.columns), n_images)]
 
 
-def _heading(metric: str) -> str:
-    return METRICS[metric].words
-
-
 def _brief(columns: list[str], n_images: int) -> list[str]:
     """The columns of the brief table, of those that there are."""
     wanted = ["estimator", "ok", "regret", "ratio to", "verdict", "published"]
@@ -112,6 +112,14 @@ def _brief(columns: list[str], n_images: int) -> list[str]:
     chosen = [c for c in columns if c == after_ok or c.startswith(tuple(wanted))]
     # with the published values and the ratio on the images themselves there is no room for the regret
     return [c for c in chosen if len(chosen) <= BRIEF or not c.startswith("regret")]
+
+
+def sheddable(columns: list[str]) -> list[str]:
+    """Columns that a narrow terminal does without, the first one first: never the estimator, its ratio and verdict."""
+    kept = ("estimator", "ratio to", "verdict")
+    later = ("rank", "ok", "p (Holm)", columns[columns.index("estimator") + 1])
+    optional = [column for column in columns if not column.startswith(kept)]
+    return sorted(optional, key=lambda column: (column in later, -columns.index(column)))
 
 
 def footnotes(table: pd.DataFrame, reference: str) -> list[str]:
@@ -186,7 +194,7 @@ def pairs_display(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def sentence(
-    row: Mapping[Any, Any], reference: str, metric: str, n_images: int, confidence: float
+    row: Mapping[Any, Any], reference: str, metric: Measure, n_images: int, confidence: float
 ) -> str:
     """One defensible sentence on a row of the table."""
     is_variant = row["kind"] == "variant"
@@ -203,15 +211,15 @@ def sentence(
 
     facts = []
     if row["verdict"] == "reference":
-        figure = f"{METRICS[metric].words} {number(row[METRICS[metric].column])}"
+        figure = f"{metric.words} {number(row[metric.column])}"
         facts.append(interval(row["low"], row["high"], number))
     else:
-        figure = f"{two_digits(row['ratio'])}x the {METRICS[metric].words} of {reference}"
+        figure = f"{two_digits(row['ratio'])}x the {metric.words} of {reference}"
         facts.append(interval(row["ratio_low"], row["ratio_high"], two_digits))
     facts += [*_seeds(row)] if is_variant else []
-    facts += [] if exact else [f"{n_images:,} images"]
+    facts += [] if exact else [f"{n_images:,} {metric.items}"]
     if row["few_images"]:
-        facts.append("too few images for a reliable interval")
+        facts.append(f"too few {metric.items} for a reliable interval")
     if row["flagged"] and row["verdict"] != "reference":
         given = row["ratio_given_convergence"]
         failed = "failed cells score as the constant predictor"

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 
-from ablations.comparison.metrics import METRICS
 from ablations.comparison.spelling import number
 from ablations.comparison.study_comparison import StudyComparison
 from ablations.comparison.wording import footnotes, importance_display
@@ -220,8 +219,8 @@ def _section(
 ) -> dict[str, Any]:
     """What the page says of one evaluation split."""
     table = comparison.table
-    words = METRICS[comparison.metric].words
-    images = f"{comparison.n_images:,} images"
+    words = comparison.metric.words
+    images = f"{comparison.n_images:,} {comparison.metric.items}"
     caption = f"{words} on {comparison.split} ({images}), ratio to {comparison.reference}"
     importance = None
     if comparison.importance is not None:
