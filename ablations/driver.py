@@ -5,7 +5,8 @@ Behind both `ablations.run` and the command line; options and exit codes are the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from ablations.records.yardsticks import store_yardsticks
 from ablations.report.outputs import Outputs, write_outputs
 from ablations.study.problems import Problem
 from ablations.study.selection import Selection
-from ablations.study.study import Study, StudyError
+from ablations.study.study import Cell, Study, StudyError
 from ablations.study.users import keep_level_files
 from linefit.engines import resolve_device
 
@@ -111,7 +112,7 @@ def run_study(
         write_text(directory / STUDY_FILE, study.text)
         keep_level_files(study, directory)
         store_yardsticks(study, store)
-        _train(plan, store, device, options)
+        train(plan, store, local_backend(plan, device, options), options)
         results = results_from_store(study, store)
         statuses = store.statuses()
     outputs = write_outputs(results, directory, command)
@@ -169,19 +170,27 @@ def _plan(study: Study, selection: Selection, store: Store | None, device: str) 
     return plan
 
 
-def _train(plan: Plan, store: Store, device: str, options: Options) -> None:
-    """Train the cells to do and store each as it ends. An interrupt leaves the store with all finished cells."""
-    if not plan.todo:
-        return
-    facts, seconds = provenance(), plan.seconds()
-    events = run_cells(
-        plan.queue(seconds),
+Backend = Callable[[list[Cell]], Generator[Progress | Finished, None, None]]
+
+
+def local_backend(plan: Plan, device: str, options: Options) -> Backend:
+    """Worker processes of this machine."""
+    return functools.partial(
+        run_cells,
         device=device,
-        workers=min(options.resolved_workers(), len(plan.todo)),
+        workers=min(options.resolved_workers(), max(len(plan.todo), 1)),
         threads=options.threads,
         timeout=options.timeout,
         pack=options.pack if device != "cpu" else options.pack or 1,
     )
+
+
+def train(plan: Plan, store: Store, backend: Backend, options: Options) -> None:
+    """Train the cells to do and store each as it ends. An interrupt leaves the store with all finished cells."""
+    if not plan.todo:
+        return
+    facts, seconds = provenance(), plan.seconds()
+    events = backend(plan.queue(seconds))
     with (
         closing(events),
         ProgressReport(plan.todo, len(plan.done), seconds, quiet=options.quiet) as report,

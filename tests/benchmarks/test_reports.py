@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import scale
 from benchmarks import training_step as deltamap_benchmark
 from benchmarks.lab_epoch import lab_image
 from benchmarks.training_step import Case, delta_flop, delta_step, dense_flop, dense_step
@@ -67,3 +68,11 @@ def test_no_rounds_is_a_usage_error() -> None:
     with pytest.raises(SystemExit) as error:
         deltamap_benchmark.main(["--rounds", "0"])
     assert error.value.code == 2
+
+
+def test_the_harness_is_measured_on_all_that_a_grid_goes_through() -> None:
+    row = scale.measure(160)
+    assert row["cells"] == 160
+    assert row["variants"] * scale.SEEDS == 160
+    for part in ("read_s", "plan_s", "estimate_s", "train_s", "resume_plan_s", "list_s"):
+        assert row[part] >= 0
