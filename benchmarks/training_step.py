@@ -48,8 +48,8 @@ class Case:
     def depth(self) -> int:
         return int(self.architecture.removeprefix("conv"))
 
-    def net(self) -> LineNet:
-        net = build(self.architecture, self.coordinates, self.pooling, self.width, seed=0)
+    def net(self, seed: int = 0) -> LineNet:
+        net = build(self.architecture, self.coordinates, self.pooling, self.width, seed=seed)
         assert isinstance(net, LineNet)
         return net
 

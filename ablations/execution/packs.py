@@ -21,8 +21,9 @@ from ablations.execution.cells import (
 from ablations.study.outcome import Outcome
 from ablations.study.study import Cell
 from linefit.architectures import build
+from linefit.deltamap.footprints import Kernel
 from linefit.engines import resolve_device
-from linefit.images import LAB_DIM, LineImages
+from linefit.images import LAB_DIM
 from linefit.packs import (
     Pack,
     PackExamples,
@@ -35,7 +36,7 @@ from linefit.packs.shape import Shape
 from linefit.splits import evaluation_images, training_images
 from linefit.training import cell_seeds
 
-PIECE = 10_000  # images whose tables are on the device at once
+PIECE = 10_000  # images whose tables are made at once
 
 
 def train_cells(
@@ -91,10 +92,17 @@ def _predict_split(
     pack: Pack, split: str
 ) -> np.ndarray[tuple[int, int, int], np.dtype[np.float32]]:
     """Predictions `(P, M, 2)` of all cells on all images of an evaluation split."""
-    images: LineImages = evaluation_images(split)
+    size = len(evaluation_images(split))
     pieces = []
-    for first in range(0, len(images), PIECE):
-        pixels = images.pixels[first : first + PIECE]
-        tables = PackImages(pixels, pack.shape.convolutions, pack.background.device)
+    for first in range(0, size, PIECE):
+        tables = _piece(split, first, pack.shape.convolutions, pack.background.device)
         pieces.append(predict(pack, tables).float().cpu())
     return torch.cat(pieces, 1).numpy()
+
+
+@functools.lru_cache(maxsize=6)  # the lab's test images and the 50,000 of test_large
+def _piece(
+    split: str, first: int, convolutions: tuple[Kernel, ...], device: torch.device
+) -> PackImages:
+    pixels = evaluation_images(split).pixels[first : first + PIECE]
+    return PackImages(pixels, convolutions, device)

@@ -79,13 +79,14 @@ class PackImages:
 
     def active(self, depth: int) -> _Active:
         if depth not in self._active:
-            footprint = self.footprints[depth]
-            mask = self.tables.mask(footprint).reshape(len(self), self.area)
+            entries = self.tables.active(self.footprints[depth])
             position = np.full(
                 (len(self) + 1, self.area + 1), -1, dtype=np.min_scalar_type(-self.area)
             )
-            position[:-1, :-1] = np.where(mask, np.cumsum(mask, axis=1) - 1, -1)
-            entries = self.tables.active(footprint)
+            mask = self.tables.mask(self.footprints[depth])
+            image, site = np.nonzero(mask.reshape(len(self), self.area))
+            first = np.cumsum(self.counts(depth)) - self.counts(depth)
+            position[image, site] = np.arange(len(site)) - first[image]
             self._active[depth] = _Active(
                 entries.start, entries.site, torch.from_numpy(position).to(self.device)
             )

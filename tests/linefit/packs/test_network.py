@@ -20,7 +20,7 @@ from linefit.deltamap import DeltaImages
 from linefit.packs.kernels.choice import KernelSet, kernels
 from linefit.packs.network import forward
 from linefit.packs.recognition import background_of, recognise
-from linefit.packs.reference import stacked_gradients
+from linefit.packs.reference import stacked
 from linefit.packs.shape import stack, unstack
 from linefit.packs.sites import Batch, PackImages
 from tests.linefit.packs.cells import CPU, DIM, NETS, Levels, data, nets_of, orders
@@ -113,7 +113,8 @@ def test_vmap_over_nets_agrees(levels: Levels, delta: bool) -> None:
     targets = torch.from_numpy(split.params).double()
     dense = torch.from_numpy(split.pixels)[:, None].double()
     images = DeltaImages(split.pixels, F64, padded=True).batch(range(24)) if delta else dense
-    gradients, losses = stacked_gradients(nets, images, targets)
+    _, of = stacked(nets)
+    gradients, losses = of(images, targets)
     shape = recognise(nets[0], DIM)
     tables = PackImages(split.pixels, shape.convolutions, CPU)
     order = np.arange(24)[None]
