@@ -109,7 +109,7 @@ def pad(
     amounts = (left, right, top, bottom)
     background = functional.pad(input.background[None], amounts, mode, value)[0]
     sites = input.sites.batch.sites(Padded(input.sites.footprint, amounts, mode))
-    origin = torch.from_numpy(origins(input.area, amounts, mode)).to(input.device)
+    origin = input.sites.batch.tables.resident(origins(input.area, amounts, mode))
     return DeltaMap((background, rows_at(input, sites, background, origin)), sites)
 
 
@@ -189,6 +189,7 @@ DeltaMap.operations |= {
     "permute": attention.permute,
     "flatten": flatten,
     "contiguous": lambda input: input,
+    "clone": lambda input: input.with_axes(input.ndim),
     "reshape": reshape,
     "view": reshape,
     "linear": linear,

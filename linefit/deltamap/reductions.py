@@ -116,7 +116,7 @@ def sum(input: DeltaMap, dim: Axes = None, keepdim: bool = False) -> Tensor:
 def mean(input: DeltaMap, dim: Axes = None, keepdim: bool = False) -> Tensor:
     axes = pooled_axes("mean", input, dim)
     windows = windows_of(input, axes)
-    total = _sums(input, windows) / int(windows.areas()[0])
+    total = _sums(input, windows) / int(windows.areas[0])
     return shaped(total, input, axes, keepdim)
 
 
@@ -144,7 +144,7 @@ def _grid(pooled: Tensor, windows: Windows) -> Tensor:
 
 
 def _averages(input: DeltaMap, windows: Windows) -> Tensor:
-    areas = torch.from_numpy(windows.areas()).to(input.device, input.dtype)
+    areas = input.sites.batch.tables.resident(windows.areas).to(input.dtype)
     return _grid(_sums(input, windows) / areas[:, None], windows)
 
 

@@ -59,6 +59,7 @@ class SiteTables:
         self._active: dict[Footprint, ActiveSites] = {}
         self._links: dict[tuple[Footprint, Kernel], Tensor] = {}
         self._offsets: dict[Kernel, Tensor] = {}
+        self._resident: dict[int, tuple[NDArray[np.generic], Tensor]] = {}
 
     def size(self, footprint: Footprint) -> Size:
         """Height and width of the maps that have a footprint."""
@@ -130,6 +131,13 @@ class SiteTables:
         if kernel not in self._offsets:
             self._offsets[kernel] = torch.tensor(kernel.offsets, device=self.device)
         return self._offsets[kernel]
+
+    def resident(self, table: NDArray[np.generic]) -> Tensor:
+        """A table of geometry on the device: copied once, so that no step waits for the host."""
+        # The array is kept beside its copy: as long as it lives, no other array has its id.
+        if id(table) not in self._resident:
+            self._resident[id(table)] = table, self._tensor(table)
+        return self._resident[id(table)][1]
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(array).to(self.device)

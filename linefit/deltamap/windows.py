@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ class Windows:
     def shape(self) -> Size:
         return len(self.rows), len(self.columns)
 
+    @cached_property
     def areas(self) -> NDArray[np.int64]:
         """Sites of each window, `(K,)`."""
         heights, widths = (np.diff(ranges)[:, 0] for ranges in (self.rows, self.columns))
@@ -38,6 +39,7 @@ def whole(size: Size) -> Windows:
     return Windows(((0, size[0]),), ((0, size[1]),))
 
 
+@lru_cache
 def adaptive(size: Size, output: Size) -> Windows:
     """As torch's adaptive pools have them: `floor(i H / k)` to `ceil((i + 1) H / k)`."""
     rows, columns = (
@@ -47,6 +49,7 @@ def adaptive(size: Size, output: Size) -> Windows:
     return Windows(rows, columns)
 
 
+@lru_cache
 def sliding(size: Size, kernel: Size, stride: Size, padding: Size) -> Windows:
     """As torch's local pools have them; what reaches over the border is cut off."""
     rows, columns = (
@@ -107,9 +110,7 @@ def regions(sites: Sites, windows: Windows) -> Regions:
             (1, 1), everywhere[None], sites.inactive[None], None, sites.image, sites.most
         )
     tables = _tables(windows, sites.size)
-    site, present, windows_of_site = (
-        torch.from_numpy(table).to(sites.site.device) for table in tables
-    )
+    site, present, windows_of_site = map(sites.batch.tables.resident, tables)
     visible = sites.inactive[:, site] & present  # (N, K, M)
     images, count = len(sites.batch), len(site)
     window = windows_of_site[sites.site]  # (R, most windows that share a site)
@@ -120,7 +121,7 @@ def regions(sites: Sites, windows: Windows) -> Regions:
     if window.shape[1] != 1:
         row = torch.arange(sites.rows, device=site.device)
         row = row[:, None].expand(-1, window.shape[1]).reshape(-1)
-    longest, shortest = int(windows.areas().max()), int(windows.areas().min())
+    longest, shortest = int(windows.areas.max()), int(windows.areas.min())
     hidden = sites.most + longest - shortest
     return Regions(windows.shape, site, visible.transpose(0, 1), row, group, hidden)
 

@@ -77,6 +77,7 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "grows and shrinks": lambda x: F.conv2d(
         F.conv2d(x, WEIGHT.view(1, 4, 3, 3), padding=3), WEIGHT[:2]
     ),
+    "a copy, whose original is changed in place": lambda x: (x.clone(), x.relu_())[0],
     "padded with a value": lambda x: F.pad(x, (1, 0, 2, 3), value=0.5).sigmoid(),
     "cropped": lambda x: F.pad(x, (-1, 2, -3, 0)),
     "padded columns": lambda x: F.pad(x, (2, 1)),
@@ -326,7 +327,13 @@ class DeviceOnly(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     "net",
-    [("conv1", "none", "flatten"), ("conv2", "cartesian", "max"), ("conv3", "none", "average")],
+    [
+        ("conv1", "none", "flatten"),
+        ("conv2", "cartesian", "max"),
+        ("conv3", "none", "average"),
+        ("conv1", "cartesian", "grid2"),
+        ("conv1", "none", "spatial_softmax"),
+    ],
 )
 def test_a_padded_step_needs_no_host_and_no_shape_depends_on_data(
     net: tuple[str, str, str],
