@@ -71,7 +71,9 @@ def failure(error: Exception, device: str) -> Outcome:
 
 
 def start_measuring() -> None:
-    """What precedes any training: memory is kept, and its peak is that of what follows."""
+    """What precedes any training: float32 is float32, memory is kept, and its peak is that of what follows."""
+    # On CUDA, torch's convolutions round to TF32 unless told otherwise.
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     tune_allocator()
     _forget_peak_memory()
 
