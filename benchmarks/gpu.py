@@ -31,6 +31,7 @@ from benchmarks.gpu_ways import Way, dense_graph, packed, plain, vmapped
 from benchmarks.machine import provenance
 from benchmarks.training_step import LAB, Case, delta_flop, update_bytes
 from linefit.deltamap import DeltaImages
+from linefit.engines import set_precision
 from linefit.images import LineImages, lab_images
 from linefit.packs.kernels.choice import KernelSet
 
@@ -234,9 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
     device = torch.device("cpu" if options.smoke else "cuda")
     size = SMOKE if options.smoke else Size()
-    # Full float32: what torch calls TF32 is off.
-    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    set_precision(tf32=False, device=device)
     deadline = time.monotonic() + size.seconds
 
     def left() -> float:

@@ -59,6 +59,18 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
+def set_precision(*, tf32: bool, device: torch.device) -> None:
+    """Let this process multiply float32 as it is, or rounded to TF32. Torch by itself rounds in CUDA's convolutions.
+
+    Raises ValueError for TF32 on a device that has no such format.
+    """
+    if tf32 and device.type != "cuda":
+        raise ValueError(f"tf32 = true: {device} has no such format, only CUDA devices have")
+    precision = "tf32" if tf32 else "ieee"
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.fp32_precision = precision
+
+
 def engine_for(
     net: nn.Module,
     pixels: npt.NDArray[np.bool_],

@@ -27,8 +27,10 @@ from linefit.engines import (
     engine_for,
     image_source,
     resolve_device,
+    set_precision,
 )
 from linefit.examples import Examples, training_examples
+from linefit.protocol import Protocol
 from linefit.splits import evaluation_images, training_images
 from linefit.training import Training, cell_seeds, predict, steps_for, train
 
@@ -70,10 +72,9 @@ def failure(error: Exception, device: str) -> Outcome:
     return Outcome(status, "".join(traceback.format_exception(error)), device=device)
 
 
-def start_measuring() -> None:
-    """What precedes any training: float32 is float32, memory is kept, and its peak is that of what follows."""
-    # On CUDA, torch's convolutions round to TF32 unless told otherwise.
-    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+def prepare(protocol: Protocol, device: torch.device) -> None:
+    """What precedes any training: the precision of products, and an allocator whose peak is that of what follows."""
+    set_precision(tf32=protocol.tf32, device=device)
     tune_allocator()
     _forget_peak_memory()
 
@@ -98,8 +99,8 @@ def _peak_memory_mib() -> float | None:
 
 
 def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], object]) -> Outcome:
-    start_measuring()
     protocol = cell.protocol
+    prepare(protocol, device)
     initial_seed, shuffle_seed = cell_seeds(cell.seed)
     net = build(**cell.variant.net, seed=initial_seed).to(device=device, dtype=DTYPE)
     engine, message = engine_for(

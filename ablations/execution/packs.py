@@ -15,7 +15,7 @@ from ablations.execution.cells import (
     DTYPE,
     failure,
     finished,
-    start_measuring,
+    prepare,
     train_cell,
 )
 from ablations.study.outcome import Outcome
@@ -54,8 +54,8 @@ def train_cells(
 def _train_pack(
     job: Sequence[Cell], device: torch.device, on_epoch: Callable[[int], object]
 ) -> list[Outcome]:
-    start_measuring()
     protocol = job[0].protocol
+    prepare(protocol, device)
     seeds = [cell_seeds(cell.seed) for cell in job]
     nets = [
         build(**c.variant.net, seed=initial) for c, (initial, _) in zip(job, seeds, strict=True)

@@ -19,7 +19,7 @@ from linefit.packs.sites import PackImages
 from linefit.protocol import Protocol
 from linefit.training import Training
 
-PACKED = {"train_size", "epochs", "batch_size", "learning_rate", "engine"}
+PACKED = {"train_size", "epochs", "batch_size", "learning_rate", "engine", "tf32"}
 
 
 def unpackable_setting(protocol: Protocol) -> str | None:

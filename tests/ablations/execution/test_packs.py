@@ -14,6 +14,7 @@ from ablations.execution.jobs import jobs_of
 from ablations.execution.packs import train_cells
 from ablations.execution.workers import Finished, Progress, run_cells
 from ablations.study.reader import parse_study
+from linefit.engines import set_precision
 from tests.ablations.execution import sick_workers
 from tests.ablations.tiny import TEXT
 
@@ -171,3 +172,24 @@ def test_options_of_packs_and_devices():
         Options(pack=0)
     with pytest.raises(ValueError, match="different GPUs"):
         Options(device="cpu,cpu").resolved_device()
+
+
+def test_tf32_is_part_of_the_key_and_of_cuda_alone():
+    cells = [with_levels(cell, tf32=True) for cell in CELLS[:2]]
+    assert cells[0].key != CELLS[0].key == with_levels(CELLS[0], tf32=False).key
+    assert sizes([*CELLS[:2], *cells]) == [2, 2]
+    alone, (in_a_pack, _) = train_cells(cells[:1], "cpu", print), train_cells(cells, "cpu", print)
+    for outcome in (*alone, in_a_pack):
+        assert outcome.status == "error"
+        assert "cpu has no such format" in outcome.message
+
+
+@pytest.mark.parametrize(("tf32", "precision"), [(False, "ieee"), (True, "tf32")])
+def test_convolutions_and_products_round_only_when_asked_to(tf32, precision):
+    set_precision(tf32=tf32, device=torch.device("cuda"))
+    found = [
+        torch.backends.cudnn.conv.fp32_precision,
+        torch.backends.cuda.matmul.fp32_precision,
+    ]
+    set_precision(tf32=False, device=torch.device("cuda"))
+    assert found == [precision] * 2
