@@ -22,7 +22,7 @@ from linefit.fused.library import (
 )
 from linefit.fused.program import Program
 
-PREDICTION_BATCH = 512  # images whose features are in memory at a time
+PREDICTION_BATCH = 1024  # images whose features are in memory at a time
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # torch's defaults
 FusedLoss = Literal["mse", "huber", "l1"]
 LOSSES: tuple[FusedLoss, ...] = ("mse", "huber", "l1")  # numbered as in src/program.h
@@ -35,6 +35,7 @@ class _Tables:
 
     handle: int
     constants: NDArray[np.generic]  # (classes of sites, channels of the input)
+    similar: Tensor  # (N,) int64: images in an order in which they share most features with their neighbours
 
 
 class FusedImages:
@@ -77,7 +78,9 @@ class FusedImages:
             )
             if found is None:
                 raise MemoryError(f"no memory for the index tables of {len(self)} images")
-            self._tables[key] = _Tables(found, constants)
+            similar = np.ctypeslib.as_array(_library().linefit_similar(found), (len(self),))
+            order = torch.from_numpy(similar.astype(np.int64))
+            self._tables[key] = _Tables(found, constants, order)
             weakref.finalize(self._tables[key], _library().linefit_free_tables, found)
         return self._tables[key]
 
@@ -181,8 +184,9 @@ def fused_predictions(
     parameters = ParametersStruct(
         runner.theta.data_ptr(), None, None, None if large is None else large.data_ptr()
     )
-    order = torch.arange(size)
-    _check_indices(order, len(images))
+    if size > len(images):
+        raise IndexError(f"{size} predictions are asked for of {len(images)} images")
+    order = tables.similar[tables.similar < size].contiguous()
     out = torch.empty(size, 2, dtype=program.dtype)
     failed = runner.function("predict")(
         runner.handle, tables.handle, tables.constants.ctypes.data, ctypes.byref(parameters),
@@ -191,7 +195,9 @@ def fused_predictions(
     )  # fmt: skip
     if failed:
         raise MemoryError("no memory for predictions")
-    return out
+    predictions = torch.empty_like(out)
+    predictions[order] = out
+    return predictions
 
 
 def _check_indices(order: Tensor, images: int) -> None:

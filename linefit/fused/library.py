@@ -63,6 +63,8 @@ def library() -> ctypes.CDLL | None:
     library.linefit_layout_size.argtypes = (Pointer,)
     library.linefit_tables.restype = Pointer
     library.linefit_tables.argtypes = (Pointer, i64, i32, i32, i32, Pointer)
+    library.linefit_similar.restype = ctypes.POINTER(i32)
+    library.linefit_similar.argtypes = (Pointer,)
     library.linefit_free_tables.restype = None
     library.linefit_free_tables.argtypes = (Pointer,)
     arguments = {

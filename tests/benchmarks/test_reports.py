@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import fused_step as fused_benchmark
 from benchmarks import scale
 from benchmarks import training_step as deltamap_benchmark
 from benchmarks.lab_epoch import lab_image
 from benchmarks.training_step import Case, delta_flop, delta_step, dense_flop, dense_step
 from linefit.deltamap import DeltaImages
+from linefit.fused import instruction_set
 from linefit.images import lab_images
 
 
@@ -76,3 +78,21 @@ def test_the_harness_is_measured_on_all_that_a_grid_goes_through() -> None:
     assert row["variants"] * scale.SEEDS == 160
     for part in ("read_s", "plan_s", "estimate_s", "train_s", "resume_plan_s", "list_s"):
         assert row[part] >= 0
+
+
+@pytest.mark.skipif(instruction_set() is None, reason="no compiler when linefit was installed")
+def test_the_compiled_steps_command_writes_every_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fused_benchmark, "CASES", [Case("conv2", "none", "max", 2)])
+    monkeypatch.setattr(fused_benchmark, "BATCH", 8)
+    monkeypatch.setattr(fused_benchmark, "EVALUATED", 50)
+    threads = torch.get_num_threads()
+    fused_benchmark.main(["--rounds", "2", "--json", str(tmp_path / "fused.json")])
+    torch.set_num_threads(threads)
+    report = json.loads((tmp_path / "fused.json").read_text())
+    (case,) = report["cases"]
+    assert [len(times) for times in case["rounds"].values()] == [2] * 4
+    assert case["processor"]["fused_ms"] > 0
+    assert len(report["load_average"]) == 2
+    assert "conv2 none max" in capsys.readouterr().out

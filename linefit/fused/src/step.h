@@ -160,7 +160,7 @@ struct Step : Flatten<T, LANES, ROWS> {
         return K::sum(odd) == 0;
     }
 
-    // Predictions [count][2] for images, some at a time.
+    // Predictions [count][2] for images in this order, some at a time.
     void predict(const DataSet<T>& data, const Parameters<T>& parameters, const int64_t* order, int64_t count,
                  int64_t some, T* out) {
         this->bind(*data.tables, data.constants);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <memory>
 
@@ -104,9 +105,23 @@ void sort_nodes(Level& level, Level* above, bool by_taps) {
                 above->record[e] = uint32_t(renumbered[above->record[e] >> 4]) << 4 | (above->record[e] & 15);
 }
 
-}  // namespace
+// Slope and height of an image's pixels, each as one of a few steps: images of equal keys are alike.
+struct Pixels {
+    double count = 0, x = 0, y = 0, xx = 0, xy = 0;
 
-Tables* build_tables(const uint8_t* pixels, int64_t images, int height, int width, int depth, const int32_t* classes) {
+    void add(double column, double row) { count += 1, x += column, y += row, xx += column * column, xy += column * row; }
+
+    int64_t key(int height, int width) const {
+        if (count == 0) return 0;
+        const double spread = xx - x * x / count;
+        const double slope = spread > 0 ? (xy - x * y / count) / spread : 0;
+        const double middle = y / count + slope * (width / 2 - x / count);
+        const double bounded = std::fmin(std::fmax(middle, -8.0 * height), 8.0 * height);
+        return int64_t(std::lround(std::atan(slope) * 8)) * (1 << 20) + int64_t(std::lround(bounded * 16));
+    }
+};
+
+Tables* make_tables(const uint8_t* pixels, int64_t images, int height, int width, int depth, const int32_t* classes) {
     auto tables = std::make_unique<Tables>();
     tables->images = int32_t(images), tables->height = height, tables->width = width, tables->depth = depth;
     tables->level.resize(depth + 1);
@@ -124,20 +139,24 @@ Tables* build_tables(const uint8_t* pixels, int64_t images, int height, int widt
         nodes.emplace_back(tables->level[l]);
     }
     tables->level[depth].shared = tables->level[depth].classes < area;
+    std::vector<std::pair<int64_t, int32_t>> lines;
     // Of one image: per level the node at every site, bordered, -1 where there is none; and the rows of active bits.
     std::vector<std::vector<int32_t>> at(depth + 1, std::vector<int32_t>((height + 2) * stride, -1));
     std::vector<std::vector<uint64_t>> rows(depth + 1, std::vector<uint64_t>(height + 2, 0));
     const uint64_t all = width == 64 ? ~uint64_t(0) : (uint64_t(1) << width) - 1;
     for (int64_t image = 0; image < images; ++image) {
+        Pixels line;
         for (int y = 0; y < height; ++y) {
             uint64_t bits = 0;
             for (int x = 0; x < width; ++x) {
                 bool on = pixels[(image * height + y) * width + x];
                 bits |= uint64_t(on) << x;
+                if (on) line.add(x, y);
                 at[0][(y + 1) * stride + x + 1] = on ? 0 : -1;
             }
             rows[0][y + 1] = bits;
         }
+        lines.emplace_back(line.key(height, width), int32_t(image));
         for (int l = 1; l <= depth; ++l) {
             Level& level = tables->level[l];
             std::fill(at[l].begin(), at[l].end(), -1);
@@ -169,5 +188,13 @@ Tables* build_tables(const uint8_t* pixels, int64_t images, int height, int widt
     }
     for (int l = 1; l <= depth; ++l)
         if (tables->level[l].shared) sort_nodes(tables->level[l], l < depth ? &tables->level[l + 1] : nullptr, l < depth);
+    std::sort(lines.begin(), lines.end());
+    for (auto& [key, image] : lines) tables->similar.push_back(image);
     return tables.release();
+}
+
+}  // namespace
+
+Tables* build_tables(const uint8_t* pixels, int64_t images, int height, int width, int depth, const int32_t* classes) {
+    return make_tables(pixels, images, height, width, depth, classes);
 }

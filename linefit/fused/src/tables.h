@@ -28,6 +28,9 @@ struct Tables {
     std::vector<uint16_t> site;    // [start[images]] of the last level
     std::vector<uint64_t> active;  // [image][row]: bit x is set where the last level has a node
 
+    // Images whose lit pixels lie on similar lines stand together: predicted together, they share most nodes.
+    std::vector<int32_t> similar;  // [image]
+
     int area() const { return height * width; }
     bool is_active(int64_t image, int site) const {
         return active[image * height + site / width] >> (site % width) & 1;
