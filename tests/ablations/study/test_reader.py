@@ -5,7 +5,7 @@ import re
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablations.study.factors import FACTORS, NET_FACTORS, REQUIRED
@@ -246,6 +246,25 @@ sections = st.dictionaries(
 
 @given(sections)
 def test_whatever_a_file_holds_it_is_a_study_or_a_study_error(data):
+    is_a_study_or_a_study_error(data)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000)
+@given(sections)
+def test_ten_thousand_files_are_studies_or_study_errors(data):
+    is_a_study_or_a_study_error(data)
+
+
+@given(st.text(max_size=200) | st.binary(max_size=200).map(lambda b: b.decode("latin-1")))
+def test_whatever_a_text_is_it_is_a_study_or_a_study_error(text):
+    try:
+        parse(text)
+    except StudyError as error:
+        assert error.problems
+
+
+def is_a_study_or_a_study_error(data):
     text = "\n".join(f"{key} = {_toml(value)}" for key, value in data.items())
     try:
         study = parse(text)
