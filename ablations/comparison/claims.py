@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 EVERY_VARIANT = "variant"  # on the left of a claim: each variant of the study
 SYNTAX = "ESTIMATOR<=FACTOR*ESTIMATOR, for example variant<=1.25*least_squares"
-NAME = r"[A-Za-z][\w.+-]*"
+# Names of variants hold levels with their parameters: `conv2-fourier(bandwidth=4)`, `epochs=3`, `mynets.py:Net`.
+NAME = r"[A-Za-z0-9][\w.+=(),:-]*"
+COMPARATOR = re.compile(r"[<>!]=?|==")
 CLAIM = re.compile(rf"(?P<left>{NAME})<=(?P<factor>[^*]*)\*(?P<right>{NAME})")
 
 
@@ -49,7 +51,7 @@ def parse_claim(text: str) -> Claim:
         return ValueError(f"claim {text!r}: {reason}; expected {SYNTAX}")
 
     compact = "".join(text.split())
-    comparators = re.findall(r"[<>=!]+", compact)
+    comparators = COMPARATOR.findall(compact)
     if comparators != ["<="]:
         given = " and ".join(map(repr, comparators)) or "none"
         raise refuse(f"needs the comparator '<=' once, got {given}")
@@ -58,7 +60,7 @@ def parse_claim(text: str) -> Claim:
     match = CLAIM.fullmatch(compact)
     if match is None:
         raise refuse(
-            "an estimator's name starts with a letter and holds letters, digits, '_', '-', '.', '+'"
+            "an estimator's name starts with a letter or digit and holds these and _ - . + = ( ) , :"
         )
     try:
         factor = float(match["factor"])

@@ -107,7 +107,8 @@ def _panel(results: StudyResults, split_name: str, metric: str, width: float) ->
     positions = [width * np.log(mean / low) / np.log(high / low) for mean in means.values()]
     rows = stack_flags(positions, widths)
     flags = [Flag(*flag) for flag in zip(means, means.values(), labels, rows, strict=True)]
-    return Panel(metric, split, summaries, published, flags, (low, high), width, spill)
+    population = any(known[name].known for name in split.yardsticks)
+    return Panel(metric, split, summaries, published, flags, population, (low, high), width, spill)
 
 
 def _data_limits(summaries: Sequence[Summary], others: Sequence[float]) -> tuple[float, float]:

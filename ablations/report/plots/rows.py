@@ -75,6 +75,7 @@ class Panel:
     summaries: Sequence[Summary]
     published: Mapping[str, float]
     flags: Sequence[Flag]
+    population: bool  # whether yardsticks' lines are known values of the images' population, not means over the split
     limits: tuple[float, float]  # of the error axis
     width: float
     spill: float
@@ -188,10 +189,13 @@ def legend(panel: Panel) -> list[Line2D]:
 def note(panel: Panel) -> str:
     """What has to be known to read the panel."""
     aggregate = METRICS[panel.metric].aggregate
+    over = (
+        "in the population of images, a known value" if panel.population else "on the same images"
+    )
     parts = [
         f"A point is one seed's {aggregate} over the {len(panel.split.params):,} images. Intervals cross seeds and"
         f" images (t interval on the log scale) and need {MINIMUM_SEEDS} seeds. Lines are estimators without training"
-        " on the same images."
+        f" {over}."
     ]
     if any(s.n_ok < s.n_seeds for s in panel.summaries):
         parts.append("A failed seed counts as the constant predictor.")

@@ -24,6 +24,7 @@ from ablations.execution.messages import DisconnectedError, Inbox, send
 from ablations.execution.workers import STARTED, Finished, Progress, run_cells
 from ablations.study.reader import parse_study
 from linefit.fused import instruction_set
+from linefit.training import cell_seeds
 from tests.ablations.execution import sick_workers
 from tests.ablations.tiny import TEXT, write_tiny
 
@@ -69,10 +70,20 @@ def test_the_same_cell_has_the_same_bits_here_and_in_any_worker():
     assert epochs == [0, 1, 2]
 
 
-def test_seeds_differ_in_initialisation_and_order():
-    one, other = (train_cell(cell, "cpu", nothing) for cell in (CELLS[0], CELLS[2]))
-    assert CELLS[0].variant == CELLS[2].variant
-    assert not np.array_equal(one.train_loss, other.train_loss)
+@pytest.mark.parametrize("part", ["initialisation", "order of images"])
+def test_a_seed_decides_initialisation_and_order_each_by_itself(monkeypatch, part):
+    """Of the two seeds that a cell's seed gives, one alone is exchanged for that of another cell."""
+
+    def loss():
+        return train_cell(CELLS[0], "cpu", nothing).train_loss
+
+    own, other = cell_seeds(CELLS[0].seed), cell_seeds(CELLS[2].seed)
+    exchanged = (other[0], own[1]) if part == "initialisation" else (own[0], other[1])
+    before = loss()
+    monkeypatch.setattr(cells_module, "cell_seeds", lambda seed: own)
+    np.testing.assert_array_equal(loss(), before)
+    monkeypatch.setattr(cells_module, "cell_seeds", lambda seed: exchanged)
+    assert not np.array_equal(loss(), before)
 
 
 def test_a_diverged_cell_is_an_outcome_and_the_others_go_on():
