@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.training_step import BRIEF, table
+from benchmarks.fused_step import table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,8 +43,8 @@ def test_the_sentences_are_the_harnesss():
 
 
 def test_the_speed_table_is_the_benchmarks():
-    report = json.loads((ROOT / "results/speed/deltamap.json").read_text(encoding="utf-8"))
-    assert block("table: results/speed/deltamap.json") == table(report["cases"], BRIEF).splitlines()
+    report = json.loads((ROOT / "results/speed/fused_step.json").read_text(encoding="utf-8"))
+    assert block("table: results/speed/fused_step.json") == table(report["cases"]).splitlines()
 
 
 def test_the_commands_of_ci_are_the_readmes():

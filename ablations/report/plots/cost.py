@@ -28,7 +28,8 @@ from ablations.report.plots.summary import Summary, summarise
 HEIGHT, WIDTH = 3.0, 3.9  # inches of a panel
 LEFT = 0.65  # inches for the labels of an error axis
 FOOTER = 0.5
-LETTERS = string.ascii_uppercase  # of the variants on a front, best first
+NAMED = 12  # variants, up to which all have a letter; of more, those on a front
+LETTERS = string.ascii_uppercase  # of variants, best first
 COSTS = {"seconds": "training time of a cell (s, median)", "parameters": "parameters"}
 
 
@@ -45,7 +46,9 @@ def plot_cost(results: StudyResults, split: str) -> Figure:
     limits = (float(shown.min()) / 1.4, float(shown.max()) * 1.4)
     costs = {cost: _costs(results, summaries, cost) for cost in COSTS}
     fronts = {cost: pareto_front(values, errors) for cost, values in costs.items()}
-    named = sorted({int(i) for front in fronts.values() for i in front}, key=lambda i: errors[i])
+    on_a_front = {int(i) for front in fronts.values() for i in front}
+    few = len(summaries) <= NAMED
+    named = sorted(range(len(summaries)) if few else on_a_front, key=lambda i: errors[i])
     letters = dict(zip(named, LETTERS, strict=False))
     with mpl.rc_context(THEME):
         canvas = page(
@@ -65,9 +68,9 @@ def plot_cost(results: StudyResults, split: str) -> Figure:
             axes.set_ylabel("MSE (log scale)" if i == 0 else "")
             axes.tick_params(labelsize=SMALL)
             _draw(axes, summaries, costs[cost], errors, fronts[cost])
-            for j in fronts[cost]:
-                if j in letters:
-                    _letter(axes, letters[j], (costs[cost][j], errors[j]))
+            for j, letter in letters.items():
+                if (few or j in fronts[cost]) and np.isfinite(costs[cost][j]):
+                    _letter(axes, letter, (costs[cost][j], errors[j]))
         return canvas.figure
 
 
@@ -84,8 +87,8 @@ def _note(summaries: Sequence[Summary], letters: Mapping[int, str]) -> str:
     names = "; ".join(f"{letter} {summaries[i].name}" for i, letter in letters.items())
     return (
         "A point is a variant's mean over seeds and images with its 95% interval; failed seeds count as the constant "
-        "predictor. The line joins the variants than which no other is both cheaper and better"
-        + (f": {names}. " if names else ". ")
+        "predictor. The line joins the variants than which no other is both cheaper and better. "
+        + (f"{names}. " if names else "")
         + "Seconds are those of the machine that trained the cells, and of how many it trained at once."
     )
 

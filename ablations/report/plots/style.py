@@ -201,7 +201,7 @@ def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
     subs = (1.0,) if decades > 2.5 else (1.0, 2.0, 5.0) if decades > 0.8 else tuple(range(1, 10))
     axis.set_major_locator(LogLocator(subs=subs, numticks=12))
     axis.set_minor_locator(LogLocator(subs=tuple(range(1, 10)), numticks=200))
-    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1000 else f"{x:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 

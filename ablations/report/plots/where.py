@@ -60,8 +60,8 @@ def plot_where(
             LEFT + len(features) * WIDTH + (len(features) - 1) * GAP,
             HEIGHT + FOOTER,
             title=f"{results.study.title}: where estimators fail on {split}",
-            note="A point is the mean squared error over the images of a group and all seeds. Groups are of about "
-            f"equal size, at most {BINS} of the {len(data.params):,} images; a point stands at its group's median.",
+            note="A point is the mean squared error over the images of a group and all seeds, at the group's median. "
+            f"The {len(data.params):,} images fall into at most {BINS} groups of about equal size.",
             legend=[
                 Line2D([], [], label=name, color=colour, linestyle=dashes)
                 for (name, _), (colour, dashes) in zip(lines, styles, strict=True)
