@@ -6,6 +6,7 @@ Nothing heavy is imported here: `--help` and mistakes of usage are to be answere
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import signal
 import sys
@@ -78,16 +79,26 @@ def usage_errors(*, values: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a message on how to go on, and exit code 130."""
+    """Turn Ctrl-C, SIGTERM (what batch systems send) and SIGHUP into a message on how to go on, and exit code 130.
+
+    The first lets the database be closed and workers be ended; a second one ends this process at once, which costs no
+    finished cell either. A signal that is ignored already, as by `nohup`, stays so.
+    """
 
     def interrupt(number: int, frame: object) -> NoReturn:  # noqa: ARG001
+        for other in earlier:
+            signal.signal(other, lambda *_: os._exit(EXIT_INTERRUPTED))
         raise KeyboardInterrupt
 
-    earlier = signal.signal(signal.SIGTERM, interrupt)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    earlier = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
+    for number in earlier:
+        signal.signal(number, interrupt)
     try:
         yield
     except KeyboardInterrupt:
         tell(f"\nInterrupted. Finished cells are safe; go on with: {command_line()}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

@@ -11,6 +11,7 @@ import typer
 from ablations.cli.compare import compare
 from ablations.cli.levels import levels
 from ablations.cli.run import run
+from ablations.cli.streams import outlive_readers
 from ablations.cli.studies import env, export, list_studies, report
 from ablations.cli.upkeep import archive, check, clean, merge, show
 
@@ -36,11 +37,13 @@ app.command()(env)
 
 def main() -> None:
     """`python -m ablations VERB`."""
+    outlive_readers()
     app(prog_name="python -m ablations")
 
 
 def run_main() -> None:
     """`python -m ablations.run`: the verb `run` alone."""
+    outlive_readers()
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     single.command()(run)
     single(prog_name="python -m ablations.run")

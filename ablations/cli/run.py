@@ -87,7 +87,7 @@ def run(
 
     Finished cells are kept: the same command again goes on where it was interrupted.
     """
-    with usage_errors():
+    with interruptible(), usage_errors():
         from ablations.study.reader import load_study
         from ablations.study.selection import parse_seeds, parse_shard, selection
         from ablations.study.settings import parse_settings, with_settings
