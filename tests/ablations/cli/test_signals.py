@@ -37,11 +37,23 @@ def start(tmp_path, before=default_signals):
     )
     deadline = time.monotonic() + 120
     driver = psutil.Process(process.pid)
-    while not (workers := [c for c in driver.children() if "spawn_main" in " ".join(c.cmdline())]):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    try:
+        while not (workers := [c for c in driver.children() if "spawn_main" in command(c)]):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
     return process, workers
+
+
+def command(process):
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it has ended since it was listed
+        return ""
 
 
 def gone(workers):

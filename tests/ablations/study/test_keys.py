@@ -68,9 +68,6 @@ def test_another_version_of_the_engine_has_other_keys():
     assert keys("grid") != GOLDEN["grid"]
 
 
-@pytest.mark.xfail(
-    reason="results/ were made by engine version 1; they are to be made again", strict=True
-)
 @pytest.mark.parametrize("name", ["quick", "lab5"])
 def test_keys_are_those_of_the_committed_results(name):
     committed = pd.read_csv(SHIPPED.parents[1] / "results" / name / "cells.csv")
