@@ -8,8 +8,6 @@ from ablations.statistics.bootstrap import (
     interquartile_mean,
     mean,
     median,
-    performance_profile,
-    probability_of_improvement,
 )
 from ablations.statistics.comparison import (
     Comparison,
@@ -74,9 +72,7 @@ __all__ = [
     "median",
     "median_interval",
     "median_over_seeds",
-    "performance_profile",
     "probability_nearer",
-    "probability_of_improvement",
     "rate_not_excluded",
     "risk_interval",
     "score_failures",

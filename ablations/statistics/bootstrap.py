@@ -13,10 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from ablations.statistics.comparison import nearer, per_image, probability_nearer
 from ablations.statistics.crossed import (
     FloatArray,
-    TooFewSeedsError,
     as_errors,
     crossed_uncertainty,
 )
@@ -57,19 +55,6 @@ def interquartile_mean(errors: FloatArray, seed_counts: Counts, image_counts: Co
     cut = n // 4
     kept = np.diff(np.clip(cumulated, cut, n - cut), axis=1, prepend=cut)
     return np.asarray(np.dot(kept, values) / (n - 2 * cut))
-
-
-def performance_profile(thresholds: npt.ArrayLike) -> Statistic:
-    """Statistic `(T,)`: share of (seed, image) pairs with an error above each of `thresholds (T,)`."""
-    levels = np.asarray(thresholds, dtype=np.float64)
-
-    def profile(errors: FloatArray, seed_counts: Counts, image_counts: Counts) -> FloatArray:
-        above = [
-            mean((errors > level).astype(np.float64), seed_counts, image_counts) for level in levels
-        ]
-        return np.stack(above, axis=-1)
-
-    return profile
 
 
 def _sorted_with_counts(
@@ -157,36 +142,3 @@ def crossed_bootstrap(
         whole = [np.ones((1, n), dtype=np.int64) for n in errors[name].shape]
         resampled[name] = Resampled(statistic(errors[name], *whole)[0], low, high)
     return resampled
-
-
-def probability_of_improvement(
-    a: npt.ArrayLike,
-    b: npt.ArrayLike,
-    n_boot: int,
-    rng: np.random.Generator,
-    *,
-    confidence: float = 0.95,
-) -> Resampled:
-    """Probability that a seed of `a (Ka, M)` is nearer than one of `b (Kb, M)`, averaged over images.
-
-    The Mann-Whitney statistic of each image, ties half, averaged (Agarwal et al. 2021), with an interval by
-    the crossed bootstrap of both sides' seeds and the shared images.
-    """
-    first, second = as_errors(a, "a"), as_errors(b, "b")
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(f"both must hold the same images, got {first.shape[1]}, {second.shape[1]}")
-    for side in (first, second):
-        if len(side) < 3:
-            raise TooFewSeedsError(len(side))
-    wins = nearer(first[:, None], second[None])
-    df = probability_nearer(first, second, confidence=confidence).df
-    n_cells = wins.size
-    chunks = []
-    for start in range(0, n_boot, CHUNK):
-        size = min(CHUNK, n_boot - start)
-        image_counts = draw_counts(first.shape[1], size, rng).astype(np.float64)
-        counts_a, counts_b = (draw_counts(len(side), size, rng) for side in (first, second))
-        won = np.einsum("abm,rm->rab", wins, image_counts, optimize=True)
-        chunks.append(np.einsum("rab,ra,rb->r", won, counts_a, counts_b) / n_cells)
-    low, high = percentile_interval(np.concatenate(chunks), df, confidence)
-    return Resampled(np.asarray(per_image(wins.reshape(-1, wins.shape[-1])).mean()), low, high)
