@@ -28,7 +28,7 @@ from ablations.report.plots.summary import Summary, summarise
 HEIGHT, WIDTH = 3.0, 3.9  # inches of a panel
 LEFT = 0.65  # inches for the labels of an error axis
 FOOTER = 0.5
-NAMED = 12  # variants, up to which all have a letter; of more, those on a front
+NAMED = 3  # variants, up to which all have a letter; of more, whose letters might meet, those on a front
 LETTERS = string.ascii_uppercase  # of variants, best first
 COSTS = {"seconds": "training time of a cell (s, median)", "parameters": "parameters"}
 
