@@ -42,6 +42,20 @@ def test_the_sentences_are_the_harnesss():
         assert f"- {sentence}\n" in summary
 
 
+def test_what_a_trained_net_can_reach_is_the_harnesss():
+    (row,) = (
+        line
+        for line in section("results/below_least_squares/summary.md", "test_large")
+        if line.startswith("| hough |") and line.count("|") == 7
+    )
+    _, _, ok, mse, _, ratio, verdict, _ = map(str.strip, row.split("|"))
+    (value, interval) = ratio.split(" ", 1)
+    quoted = " ".join(README.split())
+    assert (ok, verdict) == ("5/5", "better")
+    assert f"MSE {mse} where the floor is" in quoted
+    assert f"{value} times that of least squares {interval}" in quoted
+
+
 def test_the_speed_table_is_the_benchmarks():
     report = json.loads((ROOT / "results/speed/fused_step.json").read_text(encoding="utf-8"))
     assert block("table: results/speed/fused_step.json") == table(report["cases"]).splitlines()
