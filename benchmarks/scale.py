@@ -21,7 +21,7 @@ import numpy as np
 from ablations.driver import Options, plan_run, train
 from ablations.execution.workers import Finished, Progress
 from ablations.records.database import database_path
-from ablations.records.folder import known_statuses
+from ablations.records.state import study_state
 from ablations.records.store import Store
 from ablations.study.outcome import Outcome
 from ablations.study.reader import parse_study
@@ -91,7 +91,7 @@ def measure(cells: int) -> dict[str, Any]:
         lap("train_s")
         again = plan_run(study, Selection(), results, "cpu")
         lap("resume_plan_s")
-        known_statuses(study.name, results)
+        study_state(study, results)
         lap("list_s")
         assert len(again.done) + len(again.failed) == len(plan.todo)
         assert not again.todo

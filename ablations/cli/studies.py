@@ -42,25 +42,20 @@ def list_studies(output: FormatOption = "table", results_dir: ResultsDir = RESUL
 
 def _state(name: str, results_dir: Path) -> dict[str, str | int]:
     """A study's row of `list`."""
-    from ablations.records.folder import find_study, has_exports, known_statuses, stale_keys
+    from ablations.records.folder import find_study
+    from ablations.records.state import study_state
 
-    study = find_study(name, results_dir)
-    statuses = known_statuses(name, results_dir)
-    cells = study.cells()
-    found = [statuses.get(cell.key) for cell in cells]
-    done, missing = found.count("ok"), found.count(None)
-    old = stale_keys(name, results_dir)
-    stale = sum(cell.key in old for cell, status in zip(cells, found, strict=True) if not status)
+    state = study_state(find_study(name, results_dir), results_dir)
     return {
         "study": name,
-        "title": study.title,
-        "variants": len(study.variants),
-        "cells": len(found),
-        "done": done,
-        "failed": len(found) - done - missing,
-        "stale": stale,
-        "to do": missing - stale,
-        "exports": "yes" if has_exports(name, results_dir) else "no",
+        "title": state.study.title,
+        "variants": len(state.study.variants),
+        "cells": state.cells,
+        "done": state.done,
+        "failed": state.failed,
+        "stale": state.stale,
+        "to do": state.todo,
+        "exports": "yes" if state.exports else "no",
     }
 
 
@@ -83,8 +78,23 @@ def export(
         print(path)
 
 
-def report(study: StudyArgument, results_dir: ResultsDir = RESULTS_DIR) -> None:
-    """Write tables, figures and the HTML report of a study anew, without training anything."""
+def report(
+    study: Annotated[
+        str | None,
+        typer.Argument(metavar="[STUDY]", help="A study's name; without it, the page over all."),
+    ] = None,
+    results_dir: ResultsDir = RESULTS_DIR,
+) -> None:
+    """Write tables, figures and the HTML report of a study anew; without a study, the page over all of them.
+
+    Nothing is trained.
+    """
+    if study is None:
+        from ablations.report.index import write_index
+
+        with usage_errors(values=False):
+            print(write_index(results_dir))
+        return
     with usage_errors():
         require_study(study, results_dir)
         from ablations.records.loading import load_results

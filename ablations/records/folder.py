@@ -9,9 +9,8 @@ import csv
 from collections.abc import Collection
 from pathlib import Path
 
-from ablations.records.database import StoreError, database_path
+from ablations.records.database import StoreError
 from ablations.records.store import Store
-from ablations.study.outcome import Status
 from ablations.study.reader import load_study, parse_study, read_text, shipped_studies
 from ablations.study.study import Study
 
@@ -36,21 +35,13 @@ def study_names(results_dir: Path) -> list[str]:
     return [*shipped, *sorted(name for name in kept if name not in shipped)]
 
 
-def known_statuses(study: str, results_dir: Path) -> dict[str, Status]:
-    """Key -> status of every cell that the database holds or, where it holds none, the exports. Raises StoreError."""
-    with Store.read(database_path(results_dir, study)) as store:
-        statuses = {} if store is None else store.statuses()
+def exported_rows(study: str, results_dir: Path) -> list[dict[str, str]]:
+    """Rows of the exported table of cells, as text; none where there are no exports."""
     exported = results_dir / study / CELLS_FILE
-    if statuses or not has_exports(study, results_dir) or not exported.is_file():
-        return statuses
+    if not has_exports(study, results_dir) or not exported.is_file():
+        return []
     with exported.open(encoding="utf-8", newline="") as file:
-        return {row["key"]: row["status"] for row in csv.DictReader(file)}  # type: ignore[misc]
-
-
-def stale_keys(study: str, results_dir: Path) -> set[str]:
-    """Keys of cells that only an earlier version of the engine has trained. Raises StoreError."""
-    with Store.read(database_path(results_dir, study)) as store:
-        return set() if store is None else set(store.stale())
+        return list(csv.DictReader(file))
 
 
 def has_exports(study: str, results_dir: Path) -> bool:

@@ -10,6 +10,7 @@ from ablations.comparison.study_comparison import StudyComparison, compare_study
 from ablations.records import exports
 from ablations.records.files import write_text
 from ablations.records.results import StudyResults
+from ablations.report.index import write_index
 from ablations.report.page import write_report
 from ablations.report.plots import write_figures
 from linefit.splits import evaluation_images
@@ -65,4 +66,5 @@ def write_outputs(results: StudyResults, directory: Path, command: str) -> Outpu
     paths += write_figures(results, figures, {first: evaluation_images(first).pixels})
     paths.append(directory / "report.html")
     write_report(results, comparisons, figures, paths[-1], command=command)
+    paths.append(write_index(directory.parent))
     return Outputs(comparisons, paths)

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import jinja2
 import numpy as np
 import pandas as pd
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ablations.comparison.spelling import number
 from ablations.comparison.study_comparison import StudyComparison
 from ablations.comparison.wording import footnotes, importance_display
 from ablations.records.files import write_text
 from ablations.records.results import StudyResults
+from ablations.report.environment import template
 from ablations.report.plots import figure_names
 from ablations.report.plots.style import (
     BAND,
@@ -103,17 +103,9 @@ def write_report(
     `comparisons` has one entry an evaluation split, `figures` is the directory that `plots.write_figures`
     wrote (figures missing from it are left out), `command` is the command line that made the results.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ablations.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     cells = results.cells
     failed = cells[cells["status"] != "ok"]
     variants = list(dict.fromkeys(cells["variant"]))
-    environment.filters["code"] = code
     drawn = {
         name: inline_figure(figures / f"{name}.svg")
         for name in figure_names(results)
@@ -125,7 +117,7 @@ def write_report(
         _section(results, comparison, drawn.pop(f"mse_{comparison.split}", None))
         for comparison in by_size
     ]
-    page = environment.get_template("report.html.j2").render(
+    page = template("report.html.j2").render(
         results=results,
         command=command,
         n_ok=len(cells) - len(failed),
@@ -207,11 +199,6 @@ def inline_figure(path: Path) -> InlineFigure:
         svg = svg.replace(colour, variable)
     label = Markup('<svg role="img" aria-label="{}. {}"').format(title, description)
     return InlineFigure(path.stem, title, description, label + Markup(svg.removeprefix("<svg")))
-
-
-def code(text: str) -> Markup:
-    """Plain text with `code` in it as HTML."""
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _section(

@@ -289,6 +289,9 @@ def test_list_export_env_and_report(finished, tmp_path):
     assert all(path.is_file() for path in written)
     # all but the line that says which command made it
     assert made.read_text().splitlines()[3:] == summary.splitlines()[3:]
+    index = Path(invoke("report", "--results", results).stdout.strip())
+    assert index == results / "index.html"
+    assert 'href="tiny/report.html"' in index.read_text()
     missing = invoke("export", "quick", "--results", tmp_path)
     assert missing.exit_code == 2
     assert "python -m ablations.run quick" in missing.stderr

@@ -11,10 +11,12 @@ from dataclasses import replace
 import pytest
 
 from ablations.comparison.study_comparison import compare_study
+from ablations.report.index import write_index
 from ablations.report.page import write_report
 from ablations.report.plots import write_figures
 from linefit.images import lab_images
 from tests.ablations.synthetic import RANDOM_OFFSET, synthetic_results
+from tests.ablations.tiny import TEXT
 
 pytestmark = pytest.mark.browser
 FAILURES = {(1, 0): "diverged", (2, 1): "oom"}
@@ -55,10 +57,18 @@ def pages(tmp_path_factory):
             )
         },
     )
-    return {
+    written = {
         name: write(tmp_path_factory.mktemp(name), results)
         for name, results in (("small", small), ("large", large), ("odd", renamed))
     }
+    folder = tmp_path_factory.mktemp("results")
+    for name, results in (("small", small), ("large", large), ("odd", renamed)):
+        (folder / name).mkdir()
+        (folder / name / "study.toml").write_text(TEXT.replace("Two narrow", f"{LONG} narrow"))
+        (folder / name / "compare_test.csv").write_text(compare_study(results).to_text("csv"))
+    (folder / "broken").mkdir()
+    (folder / "broken" / "study.toml").write_text("[grid")
+    return {**written, "index": write_index(folder)}
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +122,7 @@ def first_table(page):
     return page.evaluate("document.querySelector('table[id]').id")
 
 
-@pytest.mark.parametrize("name", ["small", "large", "odd"])
+@pytest.mark.parametrize("name", ["small", "large", "odd", "index"])
 @pytest.mark.parametrize("width", [400, 1000, 1600])
 def test_nothing_overflows(visit, name, width):
     page = visit(name, viewport={"width": width, "height": 900})
@@ -120,7 +130,7 @@ def test_nothing_overflows(visit, name, width):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["small", "odd"])
+@pytest.mark.parametrize("name", ["small", "odd", "index"])
 def test_it_is_accessible(visit, name, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = visit(name, color_scheme=scheme, viewport={"width": 1200, "height": 900})
