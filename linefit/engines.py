@@ -17,11 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from linefit.deltamap import DeltaImages, DeltaMap, UnsupportedOperation
-from linefit.fused import LOSSES, FusedImages, instruction_set, recognise
+from linefit.fused import LOSSES, FusedImages, KeptTables, instruction_set, recognise
 from linefit.protocol import Engine, Loss
 
 ResolvedEngine = Literal["fused", "delta", "dense"]
-FUSED_PIECE = 5000  # images whose index tables are in memory at a time, where nobody keeps them
+FUSED_PIECE = 5000  # images that the compiled step predicts together
+EVALUATION_TABLES = (
+    KeptTables()
+)  # of the compiled step, for the evaluation splits of all cells of a process
 
 
 class Batches(Interface):
@@ -123,7 +126,11 @@ def image_source(
 
 
 class StreamedImages:
-    """Images for a single use: each batch's tensors and index tables are made when it is asked for, and forgotten."""
+    """Images that are predicted once a net: tensors and index tables of a batch are made when it is asked for.
+
+    Those of delta maps and of dense nets are forgotten at once; of the compiled step's as many are kept for the next
+    net as `EVALUATION_TABLES` holds.
+    """
 
     def __init__(
         self,
@@ -133,6 +140,7 @@ class StreamedImages:
         device: torch.device,
     ) -> None:
         self.pixels, self.engine, self.dtype, self.device = pixels, engine, dtype, device
+        self._pieces: dict[tuple[int, int], FusedImages] = {}
 
     def batch(self, indices: Tensor) -> Tensor | DeltaMap:
         source = image_source(
@@ -145,4 +153,9 @@ class StreamedImages:
     def pieces(self, size: int) -> Iterator[FusedImages]:
         """The first `size` images in the compiled step's form, some at a time."""
         for start in range(0, size, FUSED_PIECE):
-            yield FusedImages(self.pixels[start : min(start + FUSED_PIECE, size)], self.dtype)
+            piece = start, min(start + FUSED_PIECE, size)
+            if piece not in self._pieces:
+                self._pieces[piece] = FusedImages(
+                    self.pixels[slice(*piece)], self.dtype, EVALUATION_TABLES
+                )
+            yield self._pieces[piece]

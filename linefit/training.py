@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from linefit.engines import ImageSource, ResolvedEngine, StreamedImages
 from linefit.examples import Examples
-from linefit.fused import FusedImages, FusedTrainer, Program, fused_predictions, recognise
+from linefit.fused import FusedImages, FusedPredictor, FusedTrainer, Program, recognise
 from linefit.losses import LOSSES
 from linefit.optimisers import OPTIMISERS, set_learning_rate
 from linefit.protocol import Protocol
@@ -82,7 +82,7 @@ class FusedSteps:
         if not isinstance(images, FusedImages):
             raise TypeError("FusedSteps takes images in the compiled step's form")
         if self.trainer is None:
-            program, loss = _program(self.net, images), self.protocol.loss
+            program, loss = _program(self.net, images.pixels), self.protocol.loss
             if loss == "cross_entropy":
                 raise ValueError("the compiled step has no cross-entropy")
             self.trainer = FusedTrainer(program, loss, self.protocol.weight_decay)
@@ -97,8 +97,8 @@ def steps_for(net: nn.Module, protocol: Protocol, engine: ResolvedEngine) -> Ste
     return FusedSteps(net, protocol) if engine == "fused" else EagerSteps(net, protocol, engine)
 
 
-def _program(net: nn.Module, images: FusedImages) -> Program:
-    program = recognise(net, *images.pixels.shape[1:])
+def _program(net: nn.Module, pixels: npt.NDArray[np.bool_]) -> Program:
+    program = recognise(net, *pixels.shape[1:])
     if program is None:
         raise ValueError("the compiled step does not know this net")
     return program
@@ -130,9 +130,10 @@ def predict(net: nn.Module, images: ImageSource, size: int) -> Tensor:
     Made in evaluation mode, whatever the net's own is: dropout and batch statistics are for training.
     """
     if isinstance(images, FusedImages):
-        return fused_predictions(_program(net, images), images, size)
+        return FusedPredictor(_program(net, images.pixels))(images, size)
     if isinstance(images, StreamedImages) and images.engine == "fused":
-        return torch.cat([predict(net, piece, len(piece)) for piece in images.pieces(size)])
+        predictor = FusedPredictor(_program(net, images.pixels))
+        return torch.cat([predictor(piece, len(piece)) for piece in images.pieces(size)])
     device = next(net.parameters()).device
     batches = torch.split(torch.arange(size, device=device), PREDICTION_BATCH)
     with evaluating(net):

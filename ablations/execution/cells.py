@@ -40,10 +40,14 @@ DTYPE = torch.float32
 def _predict_split(
     net: torch.nn.Module, split: str, engine: ResolvedEngine, device: torch.device
 ) -> npt.NDArray[np.float32]:
-    """Predictions `(M, 2)` on all images of an evaluation split, whose tensors and tables nobody keeps."""
-    pixels = evaluation_images(split).pixels
-    images = StreamedImages(pixels, engine, DTYPE, device)
-    return predict(net, images, len(pixels)).float().cpu().numpy()
+    """Predictions `(M, 2)` on all images of an evaluation split."""
+    images = _evaluation(split, engine, device)
+    return predict(net, images, len(images.pixels)).float().cpu().numpy()
+
+
+@functools.cache
+def _evaluation(split: str, engine: ResolvedEngine, device: torch.device) -> StreamedImages:
+    return StreamedImages(evaluation_images(split).pixels, engine, DTYPE, device)
 
 
 @functools.cache

@@ -6,9 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ablations.execution.cost import Estimate, cell_seconds, estimate
+from ablations.study.factors import NET_FACTORS
 from ablations.study.outcome import Status
 from ablations.study.selection import Selection
 from ablations.study.study import Cell, Study
+
+ANY_TABLES = ("pooling", "width", "head")  # of a net, do not matter for its index tables
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,30 @@ class Plan:
 
     def queue(self, seconds: Mapping[str, float]) -> list[Cell]:
         """The cells to do in the order in which they are begun, given `seconds()`: seed by seed, so that an interrupted
-        run has compared every variant, and the longest of a seed first, so that no worker waits for the last.
+        run has compared every variant; of a seed those together that share index tables, which a worker does not keep
+        for ever; and the longest first, so that no worker waits for the last.
         """
         rounds = {seed: i for i, seed in enumerate(dict.fromkeys(c.seed for c in self.todo))}
-        return sorted(self.todo, key=lambda cell: (rounds[cell.seed], -seconds[cell.key]))
+        longest: dict[tuple[object, ...], float] = {}
+        for cell in self.todo:
+            group = cell.seed, *_tables_of(cell)
+            longest[group] = max(longest.get(group, 0.0), seconds[cell.key])
+
+        def place(cell: Cell) -> tuple[object, ...]:
+            group = _tables_of(cell)
+            return rounds[cell.seed], -longest[cell.seed, *group], *group, -seconds[cell.key]
+
+        return sorted(self.todo, key=place)
 
     def estimate(self, workers: int) -> Estimate:
         """Expected wall time with so many workers."""
         return estimate(self.todo, self.timings, workers)
+
+
+def _tables_of(cell: Cell) -> tuple[object, ...]:
+    """What the index tables of a cell's evaluation may depend on, as far as it can be told without its net."""
+    levels = cell.variant.levels
+    return tuple(str(levels[factor]) for factor in NET_FACTORS if factor not in ANY_TABLES)
 
 
 def make_plan(

@@ -10,14 +10,23 @@ The library is optional: `instruction_set()` is None where no compiler was at ha
 arithmetic is that of delta maps, and further: features that several images of a batch share are computed once.
 """
 
-from linefit.fused.engine import LOSSES, FusedImages, FusedTrainer, fused_predictions
+from linefit.fused.engine import (
+    LOSSES,
+    FusedImages,
+    FusedPredictor,
+    FusedTrainer,
+    fused_predictions,
+)
+from linefit.fused.kept import KeptTables
 from linefit.fused.library import instruction_set
 from linefit.fused.program import Program, recognise
 
 __all__ = [
     "LOSSES",
     "FusedImages",
+    "FusedPredictor",
     "FusedTrainer",
+    "KeptTables",
     "Program",
     "fused_predictions",
     "instruction_set",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from linefit.fused.kept import KeptTables, Tables, build_tables
 from linefit.fused.library import (
     ParametersStruct,
     StepsStruct,
+    built_library,
     instruction_set,
     kind_of,
-    library,
 )
 from linefit.fused.program import Program
 
@@ -29,60 +30,56 @@ LOSSES: tuple[FusedLoss, ...] = ("mse", "huber", "l1")  # numbered as in src/pro
 FLATTEN_PREDICTION_BATCH = 2048  # their weights are read once for all of these
 
 
-@dataclass(frozen=True, eq=False)
-class _Tables:
-    """Index tables in the library's memory, and the input's values where no pixel is lit."""
-
-    handle: int
-    constants: NDArray[np.generic]  # (classes of sites, channels of the input)
-    similar: Tensor  # (N,) int64: images in an order in which they share most features with their neighbours
-
-
 class FusedImages:
     """Binary images `(N, height, width)` as a data set of the compiled step; `dtype` is that of the nets it is for.
 
-    Index tables depend on a net's depth and constant channels, and are built once for each. Raises RuntimeError where
-    the library was not built.
+    Index tables depend on a net's depth and on which sites its constant channels tell apart; they are built once for
+    each such kind of net and kept in `kept`, which several data sets may share. Raises RuntimeError where the library
+    was not built.
     """
 
-    def __init__(self, pixels: NDArray[np.bool_], dtype: torch.dtype) -> None:
-        if instruction_set() is None:
-            raise RuntimeError(
-                "the compiled training step was not built when linefit was installed"
-            )
+    def __init__(
+        self, pixels: NDArray[np.bool_], dtype: torch.dtype, kept: KeptTables | None = None
+    ) -> None:
+        built_library()
         self.pixels = np.ascontiguousarray(pixels, dtype=np.bool_)
         self.dtype = dtype
-        self._tables: dict[tuple[int, bytes], _Tables] = {}
+        self.kept = kept or KeptTables()
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def tables(self, program: Program) -> _Tables:
-        """Raises MemoryError, and ValueError for images of another size than the program's."""
-        _, height, width = self.pixels.shape
-        if program.constants.shape[1:] != (height, width):
+    def tables(self, program: Program) -> Tables:
+        """Raises MemoryError, and ValueError for images of another size or dtype than the program's."""
+        shape = program.constants.shape[1:]
+        if shape != self.pixels.shape[1:] or program.dtype != self.dtype:
+            height, width = self.pixels.shape[1:]
             raise ValueError(
-                f"images of {height}x{width} pixels, the net takes "
-                f"{'x'.join(map(str, program.constants.shape[1:]))}"
+                f"images of {height}x{width} pixels for nets of {self.dtype}, "
+                f"the net takes {'x'.join(map(str, shape))} in {program.dtype}"
             )
-        depth = len(program.convolutions)
-        flat = program.constants.to(self.dtype).flatten(1).t().contiguous().numpy()
-        key = (depth, flat.tobytes())
-        if key not in self._tables:
-            values, classes = np.unique(flat, axis=0, return_inverse=True)
-            constants = np.zeros((len(values), flat.shape[1] + 1), flat.dtype)
-            constants[:, 1:] = values
-            numbered = classes.reshape(-1).astype(np.int32)
-            found = _library().linefit_tables(
-                self.pixels.ctypes.data, len(self), height, width, depth, numbered.ctypes.data
-            )
-            if found is None:
-                raise MemoryError(f"no memory for the index tables of {len(self)} images")
-            similar = np.ctypeslib.as_array(_library().linefit_similar(found), (len(self),))
-            order = torch.from_numpy(similar.astype(np.int64))
-            self._tables[key] = _Tables(found, constants, order)
-            weakref.finalize(self._tables[key], _library().linefit_free_tables, found)
-        return self._tables[key]
+        depth, (_, classes) = len(program.convolutions), input_classes(program)
+        return self.kept.find(
+            (depth, classes.tobytes()), self, lambda: build_tables(self.pixels, depth, classes)
+        )
+
+
+def input_classes(program: Program) -> tuple[NDArray[np.generic], NDArray[np.int32]]:
+    """The input's distinct values where no pixel is lit `(classes, channels)`, and which of them each site has."""
+    flat = program.constants.to(program.dtype).flatten(1).t().contiguous().numpy()
+    return _distinct(flat.tobytes(), flat.dtype, flat.shape)
+
+
+@functools.lru_cache(maxsize=32)
+def _distinct(
+    data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> tuple[NDArray[np.generic], NDArray[np.int32]]:
+    values, classes = np.unique(
+        np.frombuffer(data, dtype).reshape(shape), axis=0, return_inverse=True
+    )
+    constants = np.zeros((len(values), shape[1] + 1), dtype)
+    constants[:, 1:] = values
+    return constants, classes.reshape(-1).astype(np.int32)
 
 
 class _Runner:
@@ -100,7 +97,7 @@ class _Runner:
         weakref.finalize(self, self.function("free_runner"), self.handle)
 
     def function(self, name: str) -> Any:
-        return getattr(_library(), f"linefit_{name}_{self.kind}")
+        return getattr(built_library(), f"linefit_{name}_{self.kind}")
 
 
 class FusedTrainer:
@@ -149,6 +146,7 @@ class FusedTrainer:
         ends = np.cumsum([len(batch) for batch in batches])
         _check_indices(order, min(len(images), len(targets)))
         tables, runner = images.tables(self.program), self.runner
+        constants, _ = input_classes(self.program)
         targets = targets.detach().to(self.program.dtype).contiguous()
         runner.theta.copy_(self.program.pack())
         # Wherever it lies now: who evaluates a net with other weights may have moved it.
@@ -163,7 +161,7 @@ class FusedTrainer:
         )  # fmt: skip
         total = ctypes.c_double()
         failed = runner.function("train")(
-            runner.handle, tables.handle, tables.constants.ctypes.data, ctypes.byref(parameters),
+            runner.handle, tables.handle, constants.ctypes.data, ctypes.byref(parameters),
             targets.data_ptr(), ctypes.byref(steps), ctypes.byref(total),
         )  # fmt: skip
         if failed:
@@ -173,39 +171,48 @@ class FusedTrainer:
         return total.value
 
 
+class FusedPredictor:
+    """Predictions with the parameters that a program has now, on as many data sets as one likes."""
+
+    def __init__(self, program: Program, choice: str | None = None) -> None:
+        self.runner = _Runner(program, choice)
+        self.constants, _ = input_classes(program)
+        self.large = (
+            program.hidden.weight.detach().t().contiguous()
+            if program.pooling == "flatten"
+            else None
+        )
+
+    def __call__(self, images: FusedImages, size: int) -> Tensor:
+        """Predictions `(size, 2)` for the first `size` images. Raises IndexError for more than there are."""
+        if size > len(images):
+            raise IndexError(f"{size} predictions are asked for of {len(images)} images")
+        runner, large = self.runner, self.large
+        tables = images.tables(runner.program)
+        parameters = ParametersStruct(
+            runner.theta.data_ptr(), None, None, None if large is None else large.data_ptr()
+        )
+        order = tables.similar[tables.similar < size].contiguous()
+        out = torch.empty(size, 2, dtype=runner.program.dtype)
+        failed = runner.function("predict")(
+            runner.handle, tables.handle, self.constants.ctypes.data, ctypes.byref(parameters),
+            order.data_ptr(), size, PREDICTION_BATCH if large is None else FLATTEN_PREDICTION_BATCH,
+            out.data_ptr(),
+        )  # fmt: skip
+        if failed:
+            raise MemoryError("no memory for predictions")
+        predictions = torch.empty_like(out)
+        predictions[order] = out
+        return predictions
+
+
 def fused_predictions(
     program: Program, images: FusedImages, size: int, choice: str | None = None
 ) -> Tensor:
     """Predictions `(size, 2)` for the first `size` images."""
-    runner, tables = _Runner(program, choice), images.tables(program)
-    large = (
-        program.hidden.weight.detach().t().contiguous() if program.pooling == "flatten" else None
-    )
-    parameters = ParametersStruct(
-        runner.theta.data_ptr(), None, None, None if large is None else large.data_ptr()
-    )
-    if size > len(images):
-        raise IndexError(f"{size} predictions are asked for of {len(images)} images")
-    order = tables.similar[tables.similar < size].contiguous()
-    out = torch.empty(size, 2, dtype=program.dtype)
-    failed = runner.function("predict")(
-        runner.handle, tables.handle, tables.constants.ctypes.data, ctypes.byref(parameters),
-        order.data_ptr(), size, PREDICTION_BATCH if large is None else FLATTEN_PREDICTION_BATCH,
-        out.data_ptr(),
-    )  # fmt: skip
-    if failed:
-        raise MemoryError("no memory for predictions")
-    predictions = torch.empty_like(out)
-    predictions[order] = out
-    return predictions
+    return FusedPredictor(program, choice)(images, size)
 
 
 def _check_indices(order: Tensor, images: int) -> None:
     if len(order) and (int(order.min()) < 0 or int(order.max()) >= images):
         raise IndexError(f"an index is outside the {images} images")
-
-
-def _library() -> ctypes.CDLL:
-    found = library()
-    assert found is not None  # or there would be no FusedImages
-    return found

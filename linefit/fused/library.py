@@ -51,11 +51,18 @@ class StepsStruct(ctypes.Structure):
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The library with its signatures, None where it was not built."""
+    """The library with its signatures, None where it was not built. Raises ImportError for one of other sources."""
     found = util.find_spec("linefit.fused._step")
     if found is None or found.origin is None:
         return None
-    library = ctypes.CDLL(found.origin)
+    try:
+        return _with_signatures(ctypes.CDLL(found.origin))
+    except AttributeError as error:
+        legal = "build it again: pip install -e ."
+        raise ImportError(f"{found.origin} was built from other sources; {legal}") from error
+
+
+def _with_signatures(library: ctypes.CDLL) -> ctypes.CDLL:
     i32, i64 = ctypes.c_int32, ctypes.c_int64
     library.linefit_instruction_set.restype = ctypes.c_char_p
     library.linefit_instruction_set.argtypes = (ctypes.c_int,)
@@ -65,6 +72,8 @@ def library() -> ctypes.CDLL | None:
     library.linefit_tables.argtypes = (Pointer, i64, i32, i32, i32, Pointer)
     library.linefit_similar.restype = ctypes.POINTER(i32)
     library.linefit_similar.argtypes = (Pointer,)
+    library.linefit_tables_bytes.restype = i64
+    library.linefit_tables_bytes.argtypes = (Pointer,)
     library.linefit_free_tables.restype = None
     library.linefit_free_tables.argtypes = (Pointer,)
     arguments = {
@@ -84,6 +93,14 @@ def library() -> ctypes.CDLL | None:
             function = getattr(library, f"linefit_{name}_{kind}")
             function.argtypes, function.restype = arguments[name], results[name]
     return library
+
+
+def built_library() -> ctypes.CDLL:
+    """The library. Raises RuntimeError where it was not built."""
+    found = library()
+    if found is None:
+        raise RuntimeError("the compiled training step was not built when linefit was installed")
+    return found
 
 
 def instruction_sets() -> list[str]:

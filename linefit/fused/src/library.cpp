@@ -68,6 +68,8 @@ API Tables* linefit_tables(const uint8_t* pixels, int64_t images, int32_t height
 // The images [images] in an order in which similar ones stand together.
 API const int32_t* linefit_similar(const Tables* tables) { return tables->similar.data(); }
 
+API int64_t linefit_tables_bytes(const Tables* tables) { return int64_t(tables->bytes()); }
+
 API void linefit_free_tables(Tables* tables) { delete tables; }
 
 // Null for an instruction set that is not supported, and where memory ends.

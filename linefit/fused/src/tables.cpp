@@ -190,6 +190,10 @@ Tables* make_tables(const uint8_t* pixels, int64_t images, int height, int width
         if (tables->level[l].shared) sort_nodes(tables->level[l], l < depth ? &tables->level[l + 1] : nullptr, l < depth);
     std::sort(lines.begin(), lines.end());
     for (auto& [key, image] : lines) tables->similar.push_back(image);
+    // They may be kept for long.
+    tables->site.shrink_to_fit();
+    for (Level& level : tables->level)
+        level.first.shrink_to_fit(), level.record.shrink_to_fit(), level.node.shrink_to_fit();
     return tables.release();
 }
 

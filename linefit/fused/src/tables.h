@@ -5,6 +5,7 @@
 // the border, on where it is. A *node* is one such neighbourhood, met anywhere in the data set; a *class* is the
 // neighbourhood of a site of the empty image. What a node adds to its class comes from the nodes one layer below it.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -20,6 +21,11 @@ struct Level {
     std::vector<uint32_t> record;        // the class it replaces, then its edges: node one layer below << 4 | tap
     std::vector<int64_t> start;          // [image + 1]
     std::vector<int32_t> node;           // [start[images]]: the nodes of every image, site by site; empty unless shared
+
+    size_t bytes() const {
+        return (class_of_site.size() + children.size() + first.size() + record.size() + node.size()) * sizeof(int32_t) +
+               start.size() * sizeof(int64_t);
+    }
 };
 
 struct Tables {
@@ -32,6 +38,13 @@ struct Tables {
     std::vector<int32_t> similar;  // [image]
 
     int area() const { return height * width; }
+
+    size_t bytes() const {
+        size_t sum = active.size() * sizeof(uint64_t) + site.size() * sizeof(uint16_t);
+        for (const Level& of : level) sum += of.bytes();
+        return sum;
+    }
+
     bool is_active(int64_t image, int site) const {
         return active[image * height + site / width] >> (site % width) & 1;
     }

@@ -1,5 +1,9 @@
 """A plan trains what is asked for and not done yet, nothing else."""
 
+import itertools
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from ablations.execution.cost import (
@@ -67,6 +71,44 @@ def test_the_longest_cells_of_each_seed_are_begun_first():
     ]
     assert [cell.seed for cell in queue] == sorted(cell.seed for cell in queue)
     assert {cell.key for cell in queue} == {cell.key for cell in todo.todo}
+
+
+def test_cells_that_share_index_tables_are_begun_together():
+    study = parse_study(
+        """
+        title = "t"
+        seeds = 2
+        [grid]
+        architecture = ["conv1", "conv2"]
+        coordinates = ["none", "cartesian"]
+        pooling = ["max", "average", "flatten"]
+        width = [8, 16]
+        """,
+        name="t",
+        source="t.toml",
+        folder=Path(),
+    )
+    cells = study.cells()
+    generator = np.random.default_rng(0)
+    seconds = {cell.key: float(generator.exponential()) for cell in cells}
+    todo = make_plan(study, selection(), statuses={}, timings={}, device="cpu")
+    queue = todo.queue(seconds)
+    assert sorted(queue, key=repr) == sorted(cells, key=repr)
+    for seed in (0, 1):
+        of_seed = queue[:24] if seed == 0 else queue[24:]
+        assert {cell.seed for cell in of_seed} == {seed}
+        groups = [
+            list(group)
+            for _, group in itertools.groupby(
+                of_seed,
+                lambda c: (c.variant.levels["architecture"], c.variant.levels["coordinates"]),
+            )
+        ]
+        assert [len(group) for group in groups] == [6] * 4
+        times = [[seconds[cell.key] for cell in group] for group in groups]
+        assert all(group == sorted(group, reverse=True) for group in times)
+        firsts = [group[0] for group in times]
+        assert firsts == sorted(firsts, reverse=True)
 
 
 def test_a_limit_takes_the_first_of_what_is_left():
