@@ -12,17 +12,28 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from ablations.comparison.layout import Format
 from ablations.records import RESULTS_DIR
 
+if TYPE_CHECKING:
+    from ablations.comparison.pairing import Side
+
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 ResultsDir = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where results are kept.")
+]
+OtherResults = Annotated[
+    Path | None,
+    typer.Option(
+        "--other-results",
+        metavar="DIR",
+        help="Where OTHER is kept, if elsewhere; by default the same study there.",
+    ),
 ]
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY|FILE.toml", help="A study's name or file; see `list`.")
@@ -37,6 +48,37 @@ def require_study(study: str, results_dir: Path) -> None:
 
     with located(study, results_dir) as (name, folder):
         find_study(name, folder)
+
+
+def two_sides(
+    study: str, other: str, results_dir: Path, other_results: Path | None
+) -> tuple[Side, Side]:
+    """Two runs to hold against each other, from `STUDY` or `STUDY:VARIANT` each. Raises StudyError and StoreError."""
+    from ablations.comparison.pairing import Side
+
+    asked = [
+        (*text.partition(":")[::2], place)
+        for text, place in ((study, results_dir), (other, other_results or results_dir))
+    ]
+    if asked[0] == asked[1]:
+        raise ValueError(
+            f"{other}: is what it would be compared with; --other-results DIR tells them apart"
+        )
+    for name, _, place in asked:
+        require_study(name, place)
+    from ablations.records.loading import load_results
+
+    loaded = [load_results(name, place) for name, _, place in asked]
+    labels = [results.study.name for results in loaded]
+    if labels[0] == labels[1]:  # told apart by where they lie, else by their variants
+        places = [name if Path(name).suffix else str(place) for name, _, place in asked]
+        apart = places if places[0] != places[1] else [variant for _, variant, _ in asked]
+        labels = [f"{label} ({x})" if x else label for label, x in zip(labels, apart, strict=True)]
+    one, two = (
+        Side(label, results, variant or None)
+        for label, results, (_, variant, _) in zip(labels, loaded, asked, strict=True)
+    )
+    return one, two
 
 
 def results_option(results_dir: Path) -> str:

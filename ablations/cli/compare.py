@@ -12,6 +12,7 @@ import typer
 from ablations.cli.common import (
     EXIT_FAILED,
     FormatOption,
+    OtherResults,
     ResultsDir,
     require_study,
     tell,
@@ -21,6 +22,7 @@ from ablations.comparison.metrics import METRICS
 from ablations.records import RESULTS_DIR
 
 if TYPE_CHECKING:
+    from ablations.comparison.layout import Format
     from ablations.comparison.study_comparison import StudyComparison
 
 TABLES = (".csv", ".parquet")  # suffixes of files that hold errors from anywhere
@@ -34,6 +36,14 @@ def compare(
             help="A study that has been run, or a table with a row a variant, seed and item.",
         ),
     ],
+    other: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[OTHER]",
+            help="A second study: the first against it, variant by variant on the same images. STUDY:VARIANT and "
+            "OTHER:VARIANT hold one variant of each against the other.",
+        ),
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -79,13 +89,36 @@ def compare(
         bool, typer.Option("--common-items", help="Of a table: leave out items that a run lacks.")
     ] = False,
     output: FormatOption = "table",
+    other_results: OtherResults = None,
     results_dir: ResultsDir = RESULTS_DIR,
 ) -> None:
-    """Compare a study's variants, or runs from anywhere, with least squares, the floor or one of them.
+    """Compare a study's variants, or runs from anywhere, with least squares, the floor or one of them; or two studies.
 
     Exit codes: 0 ok, 1 a claim of --fail-unless does not hold, 2 usage error.
     """
     with usage_errors():
+        if other is not None or other_results is not None:
+            _refuse(
+                "two studies",
+                against=against,
+                columns=columns,
+                factors=factors,
+                common_items=common_items or None,
+                pairs=pairs or None,
+                fail_unless=fail_unless or None,
+            )
+            _print_two_runs(
+                study,
+                other or study,
+                results_dir,
+                other_results,
+                split,
+                metric,
+                margin,
+                confidence,
+                output,
+            )
+            return
         if Path(study).suffix in TABLES:
             _refuse("a table of errors", split=split, metric=metric)
             comparison = _of_table(
@@ -109,6 +142,29 @@ def compare(
         tell(str(check))
     if not all(check.holds for check in checks):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _print_two_runs(
+    study: str,
+    other: str,
+    results_dir: Path,
+    other_results: Path | None,
+    split: str | None,
+    metric: str | None,
+    margin: float | None,
+    confidence: float,
+    output: Format,
+) -> None:
+    from ablations.cli.common import two_sides
+    from ablations.comparison.two_runs import compare_runs
+
+    sides = two_sides(study, other, results_dir, other_results)
+    found = compare_runs(
+        *sides, split=split, metric=metric or "mse", margin=margin, confidence=confidence
+    )
+    print(found.to_text(output, width=_terminal_width()))
+    if output in ("table", "markdown"):
+        print(f"\n{found.methods}")
 
 
 def _of_study(

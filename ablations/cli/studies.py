@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,13 @@ import typer
 from ablations.cli.common import (
     EXIT_USAGE,
     FormatOption,
+    OtherResults,
     ResultsDir,
     StudyArgument,
     command_line,
     require_study,
     tell,
+    two_sides,
     usage_errors,
 )
 from ablations.comparison.layout import draw
@@ -83,12 +86,27 @@ def report(
         str | None,
         typer.Argument(metavar="[STUDY]", help="A study's name; without it, the page over all."),
     ] = None,
+    other: Annotated[
+        str | None,
+        typer.Option(
+            "--compare",
+            metavar="OTHER",
+            help="Only the page that sets the study, or STUDY:VARIANT, beside this one.",
+        ),
+    ] = None,
+    other_results: OtherResults = None,
     results_dir: ResultsDir = RESULTS_DIR,
 ) -> None:
     """Write tables, figures and the HTML report of a study anew; without a study, the page over all of them.
 
     Nothing is trained.
     """
+    if other is not None or other_results is not None:
+        with usage_errors():
+            if study is None:
+                raise ValueError("--compare needs a study to set beside the other")
+            print(_report_two(study, other or study, results_dir, other_results))
+        return
     if study is None:
         from ablations.report.index import write_index
 
@@ -105,6 +123,16 @@ def report(
         outputs = write_outputs(results, results_dir / results.study.name, command_line())
     for path in outputs.paths:
         print(path)
+
+
+def _report_two(study: str, other: str, results_dir: Path, other_results: Path | None) -> Path:
+    from ablations.comparison.two_runs import compare_runs
+    from ablations.report.two_runs import write_two_runs
+
+    one, two = two_sides(study, other, results_dir, other_results)
+    words = re.sub(r"[^\w.=+-]+", "-", f"{two.label}-{two.variant or ''}").strip("-")
+    path = results_dir / one.results.study.name / f"against-{words}.html"
+    return write_two_runs(compare_runs(one, two), two.results, path, command=command_line())
 
 
 def env() -> None:

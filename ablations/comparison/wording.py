@@ -14,7 +14,7 @@ import pandas as pd
 from ablations.comparison.metrics import Measure
 from ablations.comparison.spelling import number, p_value, share, two_digits, with_interval
 from ablations.comparison.table import ENOUGH_IMAGES
-from linefit.known_risk import FLOOR
+from linefit.known_risk import CONSTANT, FLOOR, REFERENCE
 
 FEW_IMAGES_NOTE = (
     f"On fewer than {ENOUGH_IMAGES:,} images the intervals of what involves an estimator without training are too "
@@ -27,6 +27,7 @@ PARTS = {
     "slope_mse": "slope MSE",
     "intercept_mse": "intercept MSE",
 }  # column -> heading
+YARDSTICK_LINES = {FLOOR: "floor", REFERENCE: "least squares", CONSTANT: "constant"}  # on axes
 YARDSTICK_WORDS = {FLOOR: "the floor (the posterior mean)", "constant": "the constant predictor"}
 
 

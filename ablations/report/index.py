@@ -16,7 +16,7 @@ import pandas as pd
 
 from ablations.comparison.metrics import Metric, find_metric
 from ablations.comparison.spelling import with_interval
-from ablations.comparison.wording import sentence, words_for
+from ablations.comparison.wording import YARDSTICK_LINES, sentence, words_for
 from ablations.records.database import StoreError
 from ablations.records.files import write_text
 from ablations.records.folder import STUDY_FILE, find_study, study_names
@@ -24,11 +24,9 @@ from ablations.records.state import StudyState, study_state
 from ablations.report.environment import template
 from ablations.report.scale import Bar, LogAxis, bar
 from ablations.study.study import StudyError
-from linefit.known_risk import CONSTANT, FLOOR, REFERENCE
 
 INDEX_FILE = "index.html"
 BEST = 5  # variants shown of each study
-LINES = {FLOOR: "floor", REFERENCE: "least squares", CONSTANT: "constant"}  # drawn on every axis
 # File of a study -> what its link says.
 LINKS = {
     "report.html": "report",
@@ -65,7 +63,7 @@ class Table:
     def lines(self) -> dict[str, float]:
         """The yardsticks that are drawn on an axis."""
         values = dict(zip(self.rows["variant"], self.rows[self.metric.column], strict=True))
-        return {words: values[name] for name, words in LINES.items() if name in values}
+        return {words: values[name] for name, words in YARDSTICK_LINES.items() if name in values}
 
 
 @dataclass(frozen=True)

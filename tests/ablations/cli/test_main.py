@@ -297,6 +297,37 @@ def test_list_export_env_and_report(finished, tmp_path):
     assert "python -m ablations.run quick" in missing.stderr
 
 
+def test_two_runs_are_compared_and_set_side_by_side(finished, tmp_path):
+    """What `compare A B` is asked after a change: here nothing has changed, and then one setting has."""
+    directory, _ = finished
+    results = directory / "results"
+    shutil.copytree(results, tmp_path / "before")
+    same = invoke("compare", "tiny", "--results", results, "--other-results", tmp_path / "before")
+    assert same.exit_code == 0
+    assert same.stdout.count("identical") >= 2
+    assert f"MSE of tiny ({results}) against tiny ({tmp_path / 'before'}) on test" in same.stdout
+    names = [variant.name for variant in load_study(directory / "tiny.toml").variants]
+    pair = [f"tiny:{name}" for name in names]
+    found = invoke("compare", *pair, "--results", results, "--format", "json")
+    (row,) = json.loads(found.stdout)["table"]
+    assert (row["one"], row["other"]) == tuple(names)
+    page = Path(
+        invoke("report", pair[0], "--compare", pair[1], "--results", results).stdout.strip()
+    )
+    assert page.parent == results / "tiny"
+    assert f"tiny ({names[0]}) against tiny ({names[1]})" in page.read_text()
+    for refused, words in (
+        (["compare", "tiny", "tiny"], "is what it would be compared with"),
+        (["compare", "tiny", "tiny:x"], "variant 'x' is not one of"),
+        (["compare", *pair, "--against", "huber"], "--against cannot be used with two studies"),
+        (["compare", "tiny", "nowhere"], "nowhere"),
+        (["report", "--compare", "tiny"], "--compare needs a study"),
+    ):
+        done = invoke(*refused, "--results", results)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert words in done.stderr
+
+
 def test_python_gives_what_the_command_line_gives(finished, tmp_path):
     directory, _ = finished
     results = ablations.run(directory / "tiny.toml", results_dir=tmp_path)

@@ -10,10 +10,13 @@ from dataclasses import replace
 
 import pytest
 
+from ablations.comparison.pairing import Side
 from ablations.comparison.study_comparison import compare_study
+from ablations.comparison.two_runs import compare_runs
 from ablations.report.index import write_index
 from ablations.report.page import write_report
 from ablations.report.plots import write_figures
+from ablations.report.two_runs import write_two_runs
 from linefit.images import lab_images
 from tests.ablations.synthetic import RANDOM_OFFSET, synthetic_results
 from tests.ablations.tiny import TEXT
@@ -68,7 +71,9 @@ def pages(tmp_path_factory):
         (folder / name / "compare_test.csv").write_text(compare_study(results).to_text("csv"))
     (folder / "broken").mkdir()
     (folder / "broken" / "study.toml").write_text("[grid")
-    return {**written, "index": write_index(folder)}
+    found = compare_runs(Side("small", small), Side(LONG, large))
+    two = write_two_runs(found, large, folder / "two.html", command="python -m ablations report x")
+    return {**written, "index": write_index(folder), "two": two}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +127,7 @@ def first_table(page):
     return page.evaluate("document.querySelector('table[id]').id")
 
 
-@pytest.mark.parametrize("name", ["small", "large", "odd", "index"])
+@pytest.mark.parametrize("name", ["small", "large", "odd", "index", "two"])
 @pytest.mark.parametrize("width", [400, 1000, 1600])
 def test_nothing_overflows(visit, name, width):
     page = visit(name, viewport={"width": width, "height": 900})
@@ -130,7 +135,7 @@ def test_nothing_overflows(visit, name, width):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["small", "odd", "index"])
+@pytest.mark.parametrize("name", ["small", "odd", "index", "two"])
 def test_it_is_accessible(visit, name, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = visit(name, color_scheme=scheme, viewport={"width": 1200, "height": 900})
