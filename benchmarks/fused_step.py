@@ -34,7 +34,10 @@ EVALUATED = 10_000  # images that are predicted, scaled to EVALUATION
 EVALUATION = 50_000
 CASES = [
     *[Case(*net, width) for width in (8, 16, 48) for net in LAB],
-    Case("conv2", "cartesian", "average", 48),
+    *[
+        Case("conv2", "cartesian", pooling, 48)
+        for pooling in ("average", "logsumexp", "spatial_softmax", "attention", "grid4")
+    ],
     Case("conv4", "cartesian", "max", 48),
 ]
 Clock = dict[str, float]  # "wall" and "processor", in seconds

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from linefit.fused.kept import KeptTables, Tables, build_tables
 from linefit.fused.library import (
-    ParametersStruct,
     StepsStruct,
     built_library,
     instruction_set,
     kind_of,
+    other_sources,
+    parameters_struct,
 )
 from linefit.fused.program import Program
 
@@ -90,6 +91,8 @@ class _Runner:
         self.theta = program.pack()
         self.kind = kind_of(self.theta)
         self.struct = program.struct()
+        if built_library().linefit_layout_size(ctypes.byref(self.struct)) != len(self.theta):
+            raise other_sources(built_library())
         name = (choice or instruction_set() or "").encode()
         self.handle = self.function("runner")(name, ctypes.byref(self.struct))
         if self.handle is None:
@@ -124,7 +127,7 @@ class FusedTrainer:
         self.loss, self.weight_decay, self.done = LOSSES.index(loss), weight_decay, 0
         self.mean, self.square = (torch.zeros_like(self.runner.theta) for _ in range(2))
         self.large: tuple[Tensor, ...] = ()  # weight, moments, and whether they ever had a gradient
-        if program.pooling == "flatten":
+        if program.pool.kind == "flatten":
             weight = program.hidden.weight
             weight.data = weight.data.t().contiguous().t()
             moments = [torch.zeros_like(weight.data.t()) for _ in range(2)]
@@ -150,9 +153,9 @@ class FusedTrainer:
         targets = targets.detach().to(self.program.dtype).contiguous()
         runner.theta.copy_(self.program.pack())
         # Wherever it lies now: who evaluates a net with other weights may have moved it.
-        large = (self.program.hidden.weight.data.t(), *self.large) if self.large else ()
-        parameters = ParametersStruct(
-            *(tensor.data_ptr() for tensor in (runner.theta, self.mean, self.square, *large))
+        large = (self.program.hidden.weight.data.t(), *self.large) if self.large else (None,) * 4
+        parameters = parameters_struct(
+            runner.theta, self.mean, self.square, *large, self.program.pool.positions
         )
         rates = np.ascontiguousarray(learning_rates, np.float64)
         steps = StepsStruct(
@@ -179,7 +182,7 @@ class FusedPredictor:
         self.constants, _ = input_classes(program)
         self.large = (
             program.hidden.weight.detach().t().contiguous()
-            if program.pooling == "flatten"
+            if program.pool.kind == "flatten"
             else None
         )
 
@@ -189,9 +192,8 @@ class FusedPredictor:
             raise IndexError(f"{size} predictions are asked for of {len(images)} images")
         runner, large = self.runner, self.large
         tables = images.tables(runner.program)
-        parameters = ParametersStruct(
-            runner.theta.data_ptr(), None, None, None if large is None else large.data_ptr()
-        )
+        positions = runner.program.pool.positions
+        parameters = parameters_struct(runner.theta, None, None, large, None, None, None, positions)
         order = tables.similar[tables.similar < size].contiguous()
         out = torch.empty(size, 2, dtype=runner.program.dtype)
         failed = runner.function("predict")(

@@ -22,6 +22,7 @@ class ProgramStruct(ctypes.Structure):
         ("depth", ctypes.c_int32),
         ("channels", ctypes.c_int32 * (MAX_DEPTH + 1)),
         ("pooling", ctypes.c_int32),
+        ("pooling_size", ctypes.c_int32),
         ("hidden", ctypes.c_int32),
         ("unit", ctypes.c_int32),
     )
@@ -30,7 +31,16 @@ class ProgramStruct(ctypes.Structure):
 class ParametersStruct(ctypes.Structure):
     _fields_ = tuple(
         (name, Pointer)
-        for name in ("theta", "mean", "square", "large", "large_mean", "large_square", "met")
+        for name in (
+            "theta",
+            "mean",
+            "square",
+            "large",
+            "large_mean",
+            "large_square",
+            "met",
+            "positions",
+        )
     )
 
 
@@ -49,17 +59,29 @@ class StepsStruct(ctypes.Structure):
     )
 
 
+def parameters_struct(*tensors: Tensor | None) -> ParametersStruct:
+    """Pointers to the tensors, which must outlive it."""
+    return ParametersStruct(*(None if found is None else found.data_ptr() for found in tensors))
+
+
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The library with its signatures, None where it was not built. Raises ImportError for one of other sources."""
     found = util.find_spec("linefit.fused._step")
     if found is None or found.origin is None:
         return None
+    library = ctypes.CDLL(found.origin)
     try:
-        return _with_signatures(ctypes.CDLL(found.origin))
+        return _with_signatures(library)
     except AttributeError as error:
-        legal = "build it again: pip install -e ."
-        raise ImportError(f"{found.origin} was built from other sources; {legal}") from error
+        raise other_sources(library) from error
+
+
+def other_sources(library: ctypes.CDLL) -> ImportError:
+    """What to raise for a library that is not of these sources."""
+    return ImportError(
+        f"{library._name} was built from other sources; build it again: pip install -e ."
+    )
 
 
 def _with_signatures(library: ctypes.CDLL) -> ctypes.CDLL:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +14,8 @@ from torch import Tensor, nn
 from linefit.architectures import LineNet
 from linefit.coordinates import ConcatCoordinates
 from linefit.fused.library import MAX_DEPTH, ProgramStruct
+from linefit.fused.pools import KINDS, MODULES, Pool, recognise_pool
 
-Pooling = Literal["max", "average", "flatten"]
-POOLINGS: tuple[Pooling, ...] = ("max", "average", "flatten")  # numbered as in src/program.h
 TAPS = 9
 WIDEST = 64  # pixels in a row of an image: the bits of a word
 LARGEST = 2**16  # pixels of an image
@@ -45,9 +43,7 @@ KNOWN: dict[type[nn.Module], frozenset[str]] = {
             nn.Conv2d(1, 1, 1),
             nn.Linear(1, 1),
             nn.ReLU(),
-            nn.Flatten(),
-            nn.AdaptiveMaxPool2d(1),
-            nn.AdaptiveAvgPool2d(1),
+            *MODULES,
         )
     },
 }
@@ -55,11 +51,11 @@ KNOWN: dict[type[nn.Module], frozenset[str]] = {
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A stack of 3x3 convolutions with ReLU on images `(height, width)`, a global pooling and a head of two layers."""
+    """A stack of 3x3 convolutions with ReLU on images `(height, width)`, a pooling and a head of two layers."""
 
     constants: Tensor  # (C, height, width): channels behind the pixels, the same for every image
     convolutions: tuple[nn.Conv2d, ...]
-    pooling: Pooling
+    pool: Pool
     hidden: nn.Linear
     output: nn.Linear
 
@@ -85,7 +81,8 @@ class Program:
         return ProgramStruct(
             len(self.convolutions),
             (*channels, *[0] * (MAX_DEPTH + 1 - len(channels))),
-            POOLINGS.index(self.pooling),
+            KINDS.index(self.pool.kind),
+            self.pool.size if self.pool.kind == "grid" else self.padded(self.pool.size),
             self.hidden.out_features,
             self.unit,
         )
@@ -102,9 +99,12 @@ class Program:
         ):
             views.append((layer.weight.flatten(2).permute(2, 1, 0), (TAPS, read, written)))
             views.append((_bias(layer), (written,)))
+        for parameter in self.pool.parameters:
+            views.append((parameter, self._padded_shape(parameter)))
         units = self.hidden.out_features
-        if self.pooling != "flatten":
-            views.append((self.hidden.weight.t(), (channels[-1], units)))
+        if self.pool.kind != "flatten":
+            by_part = self.pool.features_by_part(self.hidden.weight)
+            views.append((by_part, (self.pool.parts, channels[-1], units)))
         views += [
             (_bias(self.hidden), (units,)),
             (self.output.weight, (2, units)),
@@ -115,6 +115,9 @@ class Program:
             placed.append((view.detach(), shape, at))
             at += math.prod(shape)
         return placed
+
+    def _padded_shape(self, parameter: Tensor) -> tuple[int, ...]:
+        return tuple(self.padded(size) for size in parameter.shape)
 
     def pack(self) -> Tensor:
         """The parameters as one array, padded with zeros."""
@@ -142,29 +145,32 @@ def recognise(net: nn.Module, height: int, width: int) -> Program | None:
         return None
     constants = _constants(net.coordinates, height, width)
     convolutions = _convolutions(net.convolutions)
-    pooling = _pooling(net.pooling)
     head = _head(net.head)
-    if constants is None or convolutions is None or pooling is None or head is None:
+    if constants is None or convolutions is None or head is None:
         return None
-    program = Program(constants, convolutions, pooling, *head)
+    pool = recognise_pool(net.pooling, convolutions[-1].out_channels, height, width)
+    if pool is None:
+        return None
+    program = Program(constants, convolutions, pool, *head)
     return program if _fits(program, net, height * width) else None
 
 
 def _fits(program: Program, net: nn.Module, area: int) -> bool:
     """Whether sizes agree and all parameters are of one kind, on the CPU, trained, and known."""
     channels = program.channels
-    features = channels[-1] * (area if program.pooling == "flatten" else 1)
+    parts = area if program.pool.kind == "flatten" else program.pool.parts
     parameters = list(net.parameters())
     dtype = program.dtype
     return (
         len(channels) <= MAX_DEPTH + 1
         and max(channels) < 2**12
+        and program.pool.parts * program.padded(channels[-1]) < 2**16
         and [layer.in_channels for layer in program.convolutions] == channels[:-1]
-        and (program.hidden.in_features, program.output.out_features) == (features, 2)
+        and (program.hidden.in_features, program.output.out_features) == (parts * channels[-1], 2)
         and program.hidden.out_features == program.output.in_features
         and program.hidden.out_features % HIDDEN_UNIT == 0
         and dtype in (torch.float32, torch.float64)
-        and len(parameters) == 2 * len(program.convolutions) + 4
+        and len(parameters) == 2 * len(program.convolutions) + len(program.pool.parameters) + 4
         and all(
             type(parameter) is nn.Parameter
             and parameter.requires_grad
@@ -213,25 +219,6 @@ def _convolutions(stack: nn.Module) -> tuple[nn.Conv2d, ...] | None:
             return None
         layers.append(layer)
     return tuple(layers)
-
-
-def _pooling(module: nn.Module) -> Pooling | None:
-    if _is_flatten(module):
-        return "flatten"
-    if type(module) is not nn.Sequential or len(module) != 2 or not _is_flatten(module[1]):
-        return None
-    pool = module[0]
-    if type(pool) is nn.AdaptiveMaxPool2d and not pool.return_indices and _is_one(pool.output_size):
-        return "max"
-    return "average" if type(pool) is nn.AdaptiveAvgPool2d and _is_one(pool.output_size) else None
-
-
-def _is_flatten(module: nn.Module) -> bool:
-    return type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1)
-
-
-def _is_one(size: object) -> bool:
-    return size == 1 or size == (1, 1)
 
 
 def _head(head: nn.Module) -> tuple[nn.Linear, nn.Linear] | None:

@@ -1,4 +1,9 @@
-// The best sites of the empty image, channel by channel: found one after another, when an image hides all better ones.
+// The best sites of the empty image in a window, channel by channel: found one after another, when an image hides all
+// better ones.
+
+struct Window {
+    int top, bottom, left, right;
+};
 
 template <class T, int LANES, int ROWS>
 class BackgroundMaxima {
@@ -10,6 +15,7 @@ class BackgroundMaxima {
     const size_t stride;
     const Level& level;
     const Tables& tables;
+    const Window window;
     Buffer<T> row_top;         // [row][channel]: the largest value not listed yet
     Buffer<int32_t> row_site;  // its column, -1 if all are listed
     Buffer<int32_t> listed;    // [channel][rank]: sites
@@ -17,16 +23,16 @@ class BackgroundMaxima {
     Buffer<char> has_nan;      // [channel]
 
 public:
-    BackgroundMaxima(const T* z, size_t stride, int channels, const Level& level, const Tables& tables)
-        : z(z), stride(stride), level(level), tables(tables) {
+    BackgroundMaxima(const T* z, size_t stride, int channels, const Level& level, const Tables& tables, Window window)
+        : z(z), stride(stride), level(level), tables(tables), window(window) {
         row_top.need(tables.height * stride), row_site.need(tables.height * stride);
         listed.need(size_t(channels) * tables.area()), length.zeros(channels), has_nan.need(stride);
         for (size_t c = 0; c < stride; c += LANES) {
             Ints nan = {};
-            for (int y = 0; y < tables.height; ++y) {
+            for (int y = window.top; y < window.bottom; ++y) {
                 Vec value = Vec{} - T(__builtin_inf());
                 Ints where = {};
-                for (int x = 0; x < tables.width; ++x) {
+                for (int x = window.left; x < window.right; ++x) {
                     Vec z = K::load(z_at(y * tables.width + x) + c);
                     Ints larger = z > value;
                     nan |= z != z;
@@ -71,7 +77,7 @@ private:
             T* top = row_top.data + c;
             int32_t* column = row_site.data + c;
             int best = -1;
-            for (int y = 0; y < tables.height; ++y)
+            for (int y = window.top; y < window.bottom; ++y)
                 if (column[y * stride] >= 0 && (best < 0 || top[y * stride] > top[best * stride])) best = y;
             if (best < 0) return -1;
             const T before = top[best * stride];
@@ -79,7 +85,7 @@ private:
             list[length.data[c]++] = best * width + from;
             int next = -1;
             T value = 0;
-            for (int x = 0; x < width; ++x) {
+            for (int x = window.left; x < window.right; ++x) {
                 T z = z_at(best * width + x)[c];
                 bool open = z < before || (z == before && x > from);
                 if (open && (next < 0 || z > value)) next = x, value = z;

@@ -1,4 +1,4 @@
-// Backward through pooling and convolutions, for the batch that `Forward` holds.
+// Backward through the convolutions, for the batch that `Forward` holds.
 
 template <class T, int LANES, int ROWS>
 struct Backward : Forward<T, LANES, ROWS> {
@@ -12,8 +12,8 @@ struct Backward : Forward<T, LANES, ROWS> {
     static constexpr int64_t CHUNK = 64;  // rows of a product whose operands stay in cache
 
     Buffer<T> transposed[MAX_DEPTH + 1];  // weights as [tap][out][in]
-    Buffer<T> reached, sent, totals, patches, item_sums;
-    Buffer<int32_t> touched, items_of, rows_of, patch_rows;
+    Buffer<T> reached, sent, totals;
+    Buffer<int32_t> touched;
 
     using Base::Base;
 
@@ -35,119 +35,6 @@ struct Backward : Forward<T, LANES, ROWS> {
     void zero_gradients(int l) {
         Layer& at = layer[l];
         at.gradient.zeros(size_t(at.classes + at.nodes + 1) * at.stride);
-    }
-
-    // Through the global maximum and the last convolution at once: the gradient reaches one patch an image and channel.
-    // `features` [image][channel] and their gradient `g`.
-    void from_maximum(const T* features, const T* g, T* gradient) {
-        const int l = program.depth;
-        Layer &at = layer[l], &below = layer[l - 1];
-        const size_t in = below.stride, out = at.stride;
-        const int64_t rows = at.classes + at.nodes, images = this->images;
-        T* to_weight = patches.zeros(TAPS * in * out);  // [tap][out][in]
-        if (l > 1) zero_gradients(l - 1);
-        int32_t *item_of_row = items_of.need(rows), *row_of_item = rows_of.need(images);
-        int32_t* children = patch_rows.need(images * TAPS);
-        T* sums = item_sums.need(images);
-        for (int64_t row = 0; row < rows; ++row) item_of_row[row] = -1;
-        for (int c = 0; c < at.width; ++c) {
-            int64_t items = 0;
-            T bias = 0;
-            for (int64_t n = 0; n < images; ++n) {
-                T value = g[n * out + c];
-                if (features[n * out + c] <= 0 || value == 0) continue;
-                bias += value;
-                int32_t row = this->chosen.data[n * out + c];
-                if (item_of_row[row] < 0) {
-                    item_of_row[row] = int32_t(items);
-                    row_of_item[items] = row;
-                    sums[items++] = 0;
-                }
-                sums[item_of_row[row]] += value;
-            }
-            gradient[layout.bias[l] + c] += bias;
-            for (int64_t i = 0; i < items; ++i) {
-                item_of_row[row_of_item[i]] = -1;
-                patch(l, row_of_item[i], children + i * TAPS);
-            }
-            if (l == 1) input_patches(c, items, row_of_item, sums, children, to_weight);
-            else
-                for (int tap = 0; tap < TAPS; ++tap) {
-                    size_t at_tap = (tap * out + c) * in;
-                    for (size_t k = 0; k < in; k += LANES)
-                        one_tap(items, sums, children + tap, transposed[l].data + at_tap + k, below.z.data + k,
-                                below.gradient.data + k, in, to_weight + at_tap + k);
-                }
-        }
-        for (int tap = 0; tap < TAPS; ++tap)
-            for (size_t c = 0; c < out; ++c)
-                for (int k = 0; k < below.width; ++k)
-                    gradient[layout.weight[l] + (tap * in + k) * out + c] += to_weight[(tap * out + c) * in + k];
-    }
-
-    // Rows of the layer below that a row of layer l reads through its taps.
-    void patch(int l, int32_t row, int32_t* children) {
-        Layer &at = layer[l], &below = layer[l - 1];
-        const int64_t node = int64_t(row) - at.classes;
-        const int32_t* classes = at.level->children.data() + (node < 0 ? row : at.base.data[node]) * TAPS;
-        for (int tap = 0; tap < TAPS; ++tap)
-            children[tap] = classes[tap] < 0 ? int32_t(below.classes + below.nodes) : classes[tap];
-        if (node < 0) return;
-        for (uint32_t e = at.first.data[node]; e < at.first.data[node + 1]; ++e)
-            children[at.edge.data[e] % TAPS] = below.classes + int32_t(at.edge.data[e] / TAPS);
-    }
-
-    static void one_tap(int64_t items, const T* g, const int32_t* children, const T* weight, const T* z, T* gradient,
-                        size_t stride, T* to_weight) {
-        Vec sum = {}, w = K::load(weight);
-        for (int64_t i = 0; i < items; ++i) {
-            size_t row = children[i * TAPS] * stride;
-            sum += g[i] * K::relu(K::load(z + row));
-            K::add(gradient + row, g[i] * w);
-        }
-        K::store(to_weight, sum);
-    }
-
-    // The same where the patch is of the input: constants everywhere, and a one in channel 0 where a pixel is lit.
-    void input_patches(int c, int64_t items, const int32_t* rows, const T* g, const int32_t* children, T* to_weight) {
-        Layer &at = layer[1], &input = layer[0];
-        const size_t in = input.stride, out = at.stride;
-        for (int64_t i = 0; i < items; ++i) {
-            int32_t base = rows[i] < at.classes ? rows[i] : at.base.data[rows[i] - at.classes];
-            for (int tap = 0; tap < TAPS; ++tap) {
-                int32_t child = at.level->children[base * TAPS + tap];
-                if (child < 0) continue;
-                T* to = to_weight + (tap * out + c) * in;
-                for (int k = 0; k < input.width; ++k) to[k] += g[i] * input.value.data[child * in + k];
-                if (children[i * TAPS + tap] == input.classes) to[0] += g[i];
-            }
-        }
-    }
-
-    // From the gradient of features [image][channel] to that of the last layer's values.
-    void from_average(const T* g) {
-        Layer& at = this->last();
-        const size_t stride = at.stride;
-        zero_gradients(program.depth);
-        T* total = totals.zeros(stride);
-        T* nodes = at.gradient.data + at.classes * stride;
-        const T share = T(1) / T(tables->area());
-        for (int64_t n = 0; n < this->images; ++n) {
-            for (size_t c = 0; c < stride; c += LANES) {
-                Vec value = share * K::load(g + n * stride + c);
-                K::add(total + c, value);
-                for (int64_t i = at.start.data[n]; i < at.start.data[n + 1]; ++i)
-                    K::add(nodes + at.row.data[i] * stride + c, value);
-            }
-        }
-        T* sites = item_sums.zeros(at.classes);  // that show a class
-        for (int32_t cls : at.level->class_of_site) sites[cls] += 1;
-        for (int cls = 0; cls < at.classes; ++cls)
-            for (size_t c = 0; c < stride; c += LANES)
-                K::store(at.gradient.data + cls * stride + c, sites[cls] * K::load(total + c));
-        for (int64_t p = 0; p < at.nodes; ++p)
-            for (size_t c = 0; c < stride; c += LANES)
-                K::add(at.gradient.data + at.base.data[p] * stride + c, -K::load(nodes + p * stride + c));
     }
 
     // From the gradient of layer l's values to those of its parameters and of the layer below.

@@ -2,8 +2,8 @@
 // Forward reads a weight once; backward and Adam read and write it in one pass.
 
 template <class T, int LANES, int ROWS>
-struct Flatten : Backward<T, LANES, ROWS> {
-    typedef Backward<T, LANES, ROWS> Base;
+struct Flatten : Pools<T, LANES, ROWS> {
+    typedef Pools<T, LANES, ROWS> Base;
     typedef typename Base::K K;
     typedef typename Base::Vec Vec;
     typedef typename Base::Layer Layer;

@@ -1,4 +1,4 @@
-// Forward through the convolutions for some images of a data set, and pooling. A layer's features are computed once for
+// Forward through the convolutions for some images of a data set. A layer's features are computed once for
 // every class of the empty image and once for every distinct node of these images.
 
 template <class T, int LANES, int ROWS>
@@ -35,9 +35,8 @@ struct Forward {
     Layer layer[MAX_DEPTH + 1];
     int64_t images = 0;
     const int64_t* order = nullptr;
-    Buffer<T> products, features, average_total;
+    Buffer<T> products;
     Buffer<uint16_t> scratch;
-    Buffer<int32_t> chosen;  // [image][channel]: row of the last layer's z that is the maximum
 
     explicit Forward(const Program& program) : program(program), layout(program) {
         for (int l = 0; l <= program.depth; ++l)
@@ -63,13 +62,15 @@ struct Forward {
     }
 
     Layer& last() { return layer[program.depth]; }
+    const Layer& last() const { return layer[program.depth]; }
+
     void convolutions(const int64_t* indices, int64_t count) {
         order = indices, images = count;
         for (int l = 1; l <= program.depth; ++l) {
             collect(layer[l], layer[l - 1]);
             background(l);
             multiply_taps(l);
-            if (l < program.depth || program.pooling != POOL_MAX) sum_taps<true>(l);
+            if (l < program.depth || program.pools_differences()) sum_taps<true>(l);
             else sum_taps<false>(l);
         }
     }
@@ -190,76 +191,5 @@ struct Forward {
                 }
             }
         }
-    }
-
-    // Features [image][channel], and in `chosen` where each comes from.
-    T* pool_maximum() {
-        Layer& at = last();
-        const int stride = at.stride;
-        T* top = features.need(images * stride);
-        chosen.need(images * stride);
-        BackgroundMaxima<T, LANES, ROWS> best(at.z.data, at.stride, at.width, *at.level, *tables);
-        int c = 0;
-        for (; c + 3 * LANES <= stride; c += 3 * LANES) maximum_columns<3>(top, c);
-        for (; c < stride; c += LANES) maximum_columns<1>(top, c);
-        for (int64_t n = 0; n < images; ++n)
-            for (c = 0; c < at.width; ++c) best.compare(order[n], c, top[n * stride + c], chosen.data[n * stride + c]);
-        for (int64_t i = 0; i < images * stride; i += LANES) K::store(top + i, K::relu(K::load(top + i)));
-        return top;
-    }
-
-    template <int V>
-    void maximum_columns(T* top, int column) {
-        Layer& at = last();
-        const size_t stride = at.stride;
-        const T* z = at.z.data + at.classes * stride + column;
-        const int32_t* row = at.row.data;
-        const int64_t total = at.start.data[images];
-        for (int64_t n = 0; n < images; ++n) {
-            const int64_t begin = at.start.data[n], end = at.start.data[n + 1];
-            Vec value[V];
-            Ints where[V];
-            for (int v = 0; v < V; ++v) value[v] = Vec{} - T(__builtin_inf()), where[v] = Ints{} - 1;
-            for (int64_t i = begin; i < end; ++i) {
-                const T* next = z + row[i + AHEAD < total ? i + AHEAD : i] * stride;
-                for (int v = 0; v < V; ++v) {
-                    __builtin_prefetch(next + v * LANES);
-                    Vec here = K::load(z + row[i] * stride + v * LANES);
-                    Ints larger = (here > value[v]) | (here != here);  // NaN wins, as in a dense pool
-                    value[v] = larger ? here : value[v];
-                    where[v] = larger ? Ints{} + typename K::Int(row[i]) : where[v];
-                }
-            }
-            for (int v = 0; v < V; ++v) {
-                K::store(top + n * stride + column + v * LANES, value[v]);
-                for (int i = 0; i < LANES; ++i)
-                    chosen.data[n * stride + column + v * LANES + i] =
-                        where[v][i] < 0 ? -1 : at.classes + int32_t(where[v][i]);
-            }
-        }
-    }
-
-    T* pool_average() {
-        Layer& at = last();
-        const int stride = at.stride;
-        T* sums = features.need(images * stride);
-        T *total = average_total.zeros(2 * stride), *part = total + stride;
-        for (int y = 0; y < tables->height; ++y) {  // row by row: fewer roundings than site by site
-            std::memset(part, 0, stride * sizeof(T));
-            for (int x = 0; x < tables->width; ++x) {
-                const T* value = at.value.data + size_t(at.level->class_of_site[y * tables->width + x]) * stride;
-                for (int c = 0; c < stride; c += LANES) K::add(part + c, K::load(value + c));
-            }
-            for (int c = 0; c < stride; c += LANES) K::add(total + c, K::load(part + c));
-        }
-        for (int64_t n = 0; n < images; ++n) {
-            for (int c = 0; c < stride; c += LANES) {
-                Vec sum = K::load(total + c);
-                for (int64_t i = at.start.data[n]; i < at.start.data[n + 1]; ++i)
-                    sum += K::load(at.difference.data + size_t(at.row.data[i]) * stride + c);
-                K::store(sums + n * stride + c, sum / T(tables->area()));
-            }
-        }
-        return sums;
     }
 };

@@ -21,9 +21,9 @@ struct Step : Flatten<T, LANES, ROWS> {
         if (program.pooling == POOL_FLATTEN) {
             this->forward_linear(parameters.large, theta + layout.head_bias, h);
         } else {
-            const T* x = program.pooling == POOL_MAX ? this->pool_maximum() : this->pool_average();
-            const size_t stride = program.last();
-            typename K::Panel panel{theta + layout.head, 1, program.channels[program.depth], 0, size_t(units)};
+            const T* x = this->pool();
+            const size_t stride = pitch();
+            typename K::Panel panel{theta + layout.head, 1, program.features(), 0, size_t(units)};
             K::multiply(count, [=](int64_t r, int) { return x + r * stride; }, panel, units / LANES,
                         [](int v) { return size_t(v) * LANES; }, theta + layout.head_bias, h, units, this->complete,
                         this->scratch);
@@ -86,25 +86,24 @@ struct Step : Flatten<T, LANES, ROWS> {
         if (program.pooling == POOL_FLATTEN) {
             this->backward_linear(g, parameters, only_met, update);
         } else {
-            const size_t stride = program.last();
             const T* x = this->features.data;
-            linear(x, stride, g, count, to + layout.head);
-            const T* to_x = features_gradient(g, count);
-            if (program.pooling == POOL_MAX) this->from_maximum(x, to_x, to);
-            else this->from_average(to_x);
+            head_gradient(x, g, count, to + layout.head);
+            this->from_pool(x, features_gradient(g, count), to);
         }
-        for (int l = program.depth - (program.pooling == POOL_MAX); l > 0; --l) this->convolution(l, to);
+        for (int l = program.depth - program.pools_maxima(); l > 0; --l) this->convolution(l, to);
     }
 
-    void linear(const T* x, size_t stride, const T* g, int64_t count, T* to) {
+    // Values that an image's features take, with padding.
+    size_t pitch() const { return size_t(program.parts()) * program.last(); }
+
+    void head_gradient(const T* x, const T* g, int64_t count, T* to) {
         const T **left = lefts.need(count), **right = rights.need(count);
-        for (int64_t n = 0; n < count; ++n) left[n] = x + n * stride, right[n] = g + n * program.hidden;
-        K::accumulate(count, left, right, program.channels[program.depth], program.hidden / LANES, to,
-                      program.hidden);
+        for (int64_t n = 0; n < count; ++n) left[n] = x + n * pitch(), right[n] = g + n * program.hidden;
+        K::accumulate(count, left, right, program.features(), program.hidden / LANES, to, program.hidden);
     }
 
     const T* features_gradient(const T* g, int64_t count) {
-        const size_t stride = program.last(), units = program.hidden;
+        const size_t stride = pitch(), units = program.hidden;
         T* by_unit = head.need(stride * units);
         Base::transpose(this->theta + layout.head, stride, units, by_unit);
         T* out = to_features.need(count * stride);
@@ -125,6 +124,7 @@ struct Step : Flatten<T, LANES, ROWS> {
         this->bind(*data.tables, data.constants);
         T* theta = parameters.theta;
         this->theta = theta;
+        this->positions = parameters.positions;
         this->complete = !finite(theta, layout.size);
         const T keep = T(1 - steps.beta1), keep_square = T(steps.beta2), take_square = T(1 - steps.beta2);
         const T epsilon = T(steps.epsilon);
@@ -165,6 +165,7 @@ struct Step : Flatten<T, LANES, ROWS> {
                  int64_t some, T* out) {
         this->bind(*data.tables, data.constants);
         this->theta = parameters.theta;
+        this->positions = parameters.positions;
         this->complete = !finite(this->theta, layout.size);
         for (int64_t begin = 0; begin < count; begin += some) {
             int64_t now = count - begin < some ? count - begin : some;

@@ -3,9 +3,15 @@
 namespace INSTRUCTION_SET {
 
 #include "kernels.h"
+#include "functions.h"
 #include "background.h"
 #include "forward.h"
 #include "backward.h"
+#include "maximum.h"
+#include "sums.h"
+#include "softmax.h"
+#include "attention.h"
+#include "pools.h"
 #include "flatten.h"
 #include "step.h"
 

@@ -13,6 +13,8 @@ from torch.nn.utils import parametrize
 
 from linefit.architectures import LineNet, build
 from linefit.fused import recognise
+from linefit.levels import POOLINGS
+from linefit.pooling import Attention, GridMaximum, Sum
 
 
 def net(pooling: str = "max") -> LineNet:
@@ -36,15 +38,20 @@ class Loud(nn.ReLU):
         return 2 * super().forward(input)
 
 
+class LoudSum(Sum):
+    def forward(self, maps):
+        return 2 * super().forward(maps)
+
+
 class OtherNet(LineNet):
     pass
 
 
 def test_the_registries_nets_are_known():
-    for pooling in ("max", "average", "flatten"):
+    for pooling in POOLINGS.keys() - {"none"}:
         program = recognise(net(pooling), 9, 9)
         assert program is not None
-        assert program.pooling == pooling
+        assert program.pool.kind == {"grid2": "grid", "grid4": "grid"}.get(pooling, pooling)
         assert program.channels == [3, 4, 4]
         assert program.constants.shape == (2, 9, 9)
     assert recognise(net("flatten").double(), 9, 9) is not None
@@ -71,6 +78,20 @@ UNKNOWN = {
     "batch norm": lambda: changed(lambda n: n.convolutions.insert(1, nn.BatchNorm2d(4))),
     "other pooling": lambda: replaced("pooling.0", nn.AdaptiveMaxPool2d(2)),
     "max and index": lambda: replaced("pooling.0", nn.AdaptiveMaxPool2d(1, return_indices=True)),
+    "a grid finer than the map": lambda: changed(lambda n: setattr(n.pooling, "k", 10), "grid4"),
+    "other positions": lambda: changed(lambda n: n.pooling.positions.add_(1), "spatial_softmax"),
+    "attention of other channels": lambda: replaced("pooling", Attention(5)),
+    "attention without bias": lambda: changed(
+        lambda n: setattr(n.pooling, "score", nn.Conv2d(32, 1, 1, bias=False)), "attention"
+    ),
+    "attention that is padded": lambda: changed(
+        lambda n: setattr(n.pooling.value, "padding", (1, 1)), "attention"
+    ),
+    "one exponent": lambda: changed(
+        lambda n: setattr(n.pooling, "exponent", nn.Parameter(torch.ones(1))), "gem"
+    ),
+    "a derived pooling": lambda: replaced("pooling", LoudSum()),
+    "fewer features": lambda: replaced("pooling", GridMaximum(2)),
     "half a flatten": lambda: replaced("pooling.1", nn.Flatten(2)),
     "deeper head": lambda: changed(lambda n: n.head.append(nn.Linear(2, 2))),
     "three outputs": lambda: replaced("head.2", nn.Linear(128, 3)),
@@ -108,8 +129,9 @@ def test_what_is_not_known_is_refused(name):
     assert recognise(UNKNOWN[name](), 9, 9) is None
 
 
-def test_packing_and_unpacking_change_nothing():
-    source, other = net(), build("conv2", "cartesian", "max", 4, dim=9, seed=1)
+@pytest.mark.parametrize("pooling", ["max", "grid2", "spatial_softmax", "gated_attention"])
+def test_packing_and_unpacking_change_nothing(pooling):
+    source, other = net(pooling), build("conv2", "cartesian", pooling, 4, dim=9, seed=1)
     recognise(other, 9, 9).unpack(recognise(source, 9, 9).pack())
     for found, expected in zip(other.parameters(), source.parameters(), strict=True):
         assert torch.equal(found, expected)
