@@ -16,6 +16,7 @@ from ablations.execution.progress import ProgressReport
 from ablations.execution.provenance import provenance
 from ablations.execution.trial import try_levels
 from ablations.execution.workers import Finished, Progress, available_cores, run_cells
+from ablations.records import MAX_PREDICTIONS
 from ablations.records.database import StoreError, database_path
 from ablations.records.files import write_text
 from ablations.records.folder import STUDY_FILE, find_study, require_no_loss
@@ -90,11 +91,14 @@ def run_study(
     options: Options,
     command: str,
     on_plan: Callable[[Plan], object] | None = None,
+    max_predictions: float = MAX_PREDICTIONS,
 ) -> Run:
     """Train what is missing of a study, then write everything that is made from its results.
 
-    `command` is what the outputs say that made them; `on_plan` is told what is to be done before it is. Raises
-    StudyError (all mistakes at once) and StoreError; a cell that fails raises nothing and is a row of the results.
+    `command` is what the outputs say that made them; `on_plan` is told what is to be done before it is;
+    `max_predictions` MB are the most that predictions of nets take in the exports (`report.outputs`).
+
+    Raises StudyError (all mistakes at once) and StoreError; a cell that fails raises nothing and is a row of results.
     """
     selection.cells(study)  # a mistake in it is to leave no folder behind
     device = options.resolved_device()
@@ -115,7 +119,7 @@ def run_study(
         train(plan, store, local_backend(plan, device, options), options)
         results = results_from_store(study, store)
         statuses = store.statuses()
-    outputs = write_outputs(results, directory, command)
+    outputs = write_outputs(results, directory, command, max_predictions)
     stored = [statuses.get(cell.key) for cell in plan.selected]
     failed = sum(status not in (None, "ok") for status in stored)
     return Run(plan, results, outputs, failed, stored.count(None) - len(plan.stale))

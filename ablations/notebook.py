@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablations import driver
-from ablations.comparison.metrics import variant_errors
+from ablations.comparison.errors import error_table
+from ablations.comparison.metrics import find_metric
 from ablations.comparison.runs import compare_errors as compare_errors
 from ablations.comparison.study_comparison import StudyComparison, compare_study
-from ablations.records import RESULTS_DIR, loading
+from ablations.records import MAX_PREDICTIONS, RESULTS_DIR, loading
 from ablations.records.results import StudyResults
 from ablations.report import plots
 from ablations.study.factors import Level
@@ -36,11 +37,11 @@ class Results(StudyResults):
     @classmethod
     def of(cls, data: StudyResults) -> Results:
         """The same data with the methods of this class."""
-        return cls(data.study, data.cells, data.curves, data.splits, data.provenance)
+        return cls(data.study, data.cells, data.curves, data.splits, data.provenance, data.left_out)
 
     def __repr__(self) -> str:
         ok = int((self.cells["status"] == "ok").sum())
-        splits = ", ".join(f"{s.name} ({len(s.params):,} images)" for s in self.splits.values())
+        splits = ", ".join(f"{name} ({size:,} images)" for name, size in self.sizes.items())
         variants = self.cells["variant"].nunique()
         return (
             f"<Results of {self.study.name}: {variants} variants, {ok} of {len(self.cells)} cells ok;"
@@ -52,25 +53,16 @@ class Results(StudyResults):
         return self.compare()._repr_html_()
 
     def to_frame(self, metric: str = "mse") -> pd.DataFrame:
-        """A row a cell and evaluation split: `split`, `variant`, a column a factor, `seed`, `status` and the mean of
-        the metric over the split's images, NaN for a cell that is not ok.
+        """A row a cell and evaluation split: `split`, `variant`, a column a factor, `seed`, `status` and the metric's
+        mean (or median) over the split's images, NaN for a cell that is not ok.
         """
-        rows = [
-            {
-                "split": split.name,
-                "variant": variant.name,
-                **variant.levels,
-                "seed": int(seed),
-                "status": status,
-                metric: float(errors.mean()),
-            }
-            for split in self.splits.values()
-            for variant in split.variants
-            for seed, status, errors in zip(
-                variant.seeds, variant.status, variant_errors(split, variant, metric), strict=True
-            )
-        ]
-        return pd.DataFrame(rows)
+        errors = error_table(self, [find_metric(metric)])
+        errors = errors[errors["kind"] == "variant"].rename(columns={"estimator": "variant"})
+        levels = {variant.name: variant.levels for variant in self.study.variants}
+        factors = pd.DataFrame([levels[name] for name in errors["variant"]], index=errors.index)
+        ends = errors[["seed", "status"]].assign(**{metric: errors[find_metric(metric).column]})
+        frame = pd.concat([errors[["split", "variant"]], factors, ends], axis=1)
+        return frame.astype({"seed": "int64"}).reset_index(drop=True)
 
     def compare(
         self,
@@ -130,6 +122,7 @@ def run(
     timeout: float | None = None,
     fail_fast: bool = False,
     pack: int | None = None,
+    max_predictions: float = MAX_PREDICTIONS,
 ) -> Results:
     """Train what is missing of a study and return its results; finished cells are never trained again.
 
@@ -140,7 +133,8 @@ def run(
     `shard=(2, 8)` is the second of eight equal parts. `device` is auto, cpu, cuda or cuda:N (several GPUs as
     "cuda:0,cuda:1"), `workers` a number of processes (by default one a core, or a GPU) of `threads` threads each,
     `timeout` seconds a cell; `fail_fast` stops at the first cell that fails. `pack` is the most cells that train
-    together, by default as many as pay on the device.
+    together, by default as many as pay on the device. Where predictions of nets take more than `max_predictions` MB,
+    the largest splits are left out of the exports, not of the database.
 
     Raises StudyError (all mistakes at once), ValueError for an option that is not legal and StoreError for a database
     that cannot be used; a cell that fails raises nothing and is a row of the results, and a warning tells of it.
@@ -160,6 +154,7 @@ def run(
         results_dir=Path(results_dir),
         options=driver.Options(device, workers, threads, timeout, fail_fast, True, pack),
         command=f"ablations.run({base.name!r}{f', settings={dict(settings)!r}' if settings else ''})",
+        max_predictions=max_predictions,
     )
     if finished.failed:
         cells = finished.results.cells

@@ -38,6 +38,15 @@ OtherResults = Annotated[
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY|FILE.toml", help="A study's name or file; see `list`.")
 ]
+MaxPredictions = Annotated[
+    float,
+    typer.Option(
+        "--max-predictions",
+        metavar="MB",
+        min=0,
+        help="Leave the largest splits out of the exports where predictions of nets take more (inf: none).",
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
 
 

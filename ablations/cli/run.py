@@ -9,6 +9,7 @@ import typer
 
 from ablations.cli.common import (
     EXIT_FAILED,
+    MaxPredictions,
     ResultsDir,
     StudyArgument,
     command_line,
@@ -17,7 +18,7 @@ from ablations.cli.common import (
     tell,
     usage_errors,
 )
-from ablations.records import RESULTS_DIR
+from ablations.records import MAX_PREDICTIONS, RESULTS_DIR
 
 if TYPE_CHECKING:
     from ablations.driver import Options, Run
@@ -81,6 +82,7 @@ def run(
         ),
     ] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of each worker.")] = 1,
+    max_predictions: MaxPredictions = MAX_PREDICTIONS,
     results_dir: ResultsDir = RESULTS_DIR,
 ) -> None:
     """Train what is missing of a study, compare its variants with least squares, draw and report.
@@ -119,6 +121,7 @@ def run(
             options=options,
             command=command_line(),
             on_plan=lambda plan: tell(describe(plan, options)),
+            max_predictions=max_predictions,
         )
     conclude(finished, study, results_dir)
 
@@ -137,11 +140,11 @@ def conclude(finished: Run, study: str, results_dir: Path) -> NoReturn:
     results, comparisons = finished.results, finished.outputs.comparisons
     name, largest = results.study.name, results.largest_split
     for split, comparison in comparisons.items():
-        size = len(results.splits[split].params)
+        size = comparison.n_images
         print(f"\n{name} on {split} ({size:,} images)\n\n{comparison.to_text('table')}")
     print()
-    for variant in largest.variants:
-        print(comparisons[largest.name].sentence(variant.name))
+    for variant in results.split(largest).variants:
+        print(comparisons[largest].sentence(variant.name))
     print(
         f"\nWritten to {results_dir / name}/: report.html, summary.md, figures/, tables (CSV) and predictions (Parquet)"
     )
@@ -156,7 +159,7 @@ def conclude(finished: Run, study: str, results_dir: Path) -> NoReturn:
         again += "" if "--retry-failed" in again else " --retry-failed"
         print(f"Failed: {finished.failed} of {total} cells; try them again with: {again}")
     extra = results_option(results_dir)
-    print(f"Next: python -m ablations compare {name} --split {largest.name}{extra}")
+    print(f"Next: python -m ablations compare {name} --split {largest}{extra}")
     if study == "quick":
         print("      python -m ablations.run lab5   # the lab's full protocol")
     raise typer.Exit(EXIT_FAILED if finished.failed else 0)

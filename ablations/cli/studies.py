@@ -12,6 +12,7 @@ import typer
 from ablations.cli.common import (
     EXIT_USAGE,
     FormatOption,
+    MaxPredictions,
     OtherResults,
     ResultsDir,
     StudyArgument,
@@ -22,7 +23,7 @@ from ablations.cli.common import (
     usage_errors,
 )
 from ablations.comparison.layout import draw
-from ablations.records import RESULTS_DIR
+from ablations.records import MAX_PREDICTIONS, RESULTS_DIR
 
 
 def list_studies(output: FormatOption = "table", results_dir: ResultsDir = RESULTS_DIR) -> None:
@@ -67,16 +68,17 @@ def export(
     to: Annotated[
         Path | None, typer.Option("--to", metavar="DIR", help="Default: beside the database.")
     ] = None,
+    max_predictions: MaxPredictions = MAX_PREDICTIONS,
     results_dir: ResultsDir = RESULTS_DIR,
 ) -> None:
     """Write a study's results as tidy Parquet and CSV files."""
     with usage_errors():
         require_study(study, results_dir)
-        from ablations.records import exports
         from ablations.records.loading import load_results
+        from ablations.report.outputs import write_exports
 
         results = load_results(study, results_dir)
-        paths = exports.write(results, to or results_dir / results.study.name)
+        paths = write_exports(results, to or results_dir / results.study.name, max_predictions)
     for path in paths:
         print(path)
 
@@ -95,6 +97,7 @@ def report(
         ),
     ] = None,
     other_results: OtherResults = None,
+    max_predictions: MaxPredictions = MAX_PREDICTIONS,
     results_dir: ResultsDir = RESULTS_DIR,
 ) -> None:
     """Write tables, figures and the HTML report of a study anew; without a study, the page over all of them.
@@ -120,7 +123,8 @@ def report(
 
         results = load_results(study, results_dir)
     with usage_errors(values=False):
-        outputs = write_outputs(results, results_dir / results.study.name, command_line())
+        directory = results_dir / results.study.name
+        outputs = write_outputs(results, directory, command_line(), max_predictions)
     for path in outputs.paths:
         print(path)
 

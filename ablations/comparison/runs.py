@@ -9,10 +9,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from ablations.comparison import wording as text
+from ablations.comparison.importance import importance_of
 from ablations.comparison.methods import methods_of_errors
 from ablations.comparison.metrics import ErrorArray, Measure
 from ablations.comparison.scored import Estimator, find_estimator
-from ablations.comparison.study_comparison import StudyComparison, importance_of
+from ablations.comparison.study_comparison import StudyComparison
 from ablations.comparison.table import comparison_table
 from ablations.records.tidy import Columns, ErrorTable, error_table
 from ablations.statistics import score_failures

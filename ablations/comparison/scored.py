@@ -7,7 +7,7 @@ errors, or, where the population of images is known, exact values of yardsticks 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,6 +132,16 @@ def estimators(split: SplitResults, metric: str) -> dict[str, Estimator]:
     return found
 
 
+def cell_scores(split: SplitResults, variant: VariantResults, metric: str) -> ErrorArray:
+    """Scores `(K, M)` of a variant's cells, those that failed scored as the constant predictor."""
+    return _variant_scores(split, variant, metric, known_split(split, metric))[0]
+
+
+def yardstick_score(split: SplitResults, name: str, metric: str) -> float:
+    """The mean score of a yardstick."""
+    return float(_yardstick_scores(split, name, metric, known_split(split, metric)).mean())
+
+
 def _means(sides: Mapping[str, Side]) -> dict[str, float]:
     return {METRICS[name].column: float(sides[name].mean()) for name in PARTS}
 
@@ -175,13 +185,18 @@ def published_values(study: Study, split: str, metric: str) -> dict[str, float]:
 
 
 def find_estimator(name: str, known: Mapping[str, Estimator], argument: str) -> Estimator:
-    """The estimator of this name; `floor` is the posterior mean.
+    """The estimator of this name; `floor` is the posterior mean. Raises ValueError as `find_name` does."""
+    return known[find_name(name, list(known), argument)]
+
+
+def find_name(name: str, known: Sequence[str], argument: str) -> str:
+    """The name that is meant; `floor` is the posterior mean.
 
     Raises ValueError naming the `argument`, with the legal names and the nearest.
     """
     meant = name if name in known else ALIASES.get(name, name)
     if meant in known:
-        return known[meant]
+        return meant
     legal = [*(alias for alias, target in ALIASES.items() if target in known), *known]
     hint = nearest(name, legal)
     guess = f"; did you mean {hint!r}?" if hint else ""

@@ -11,22 +11,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ablations.comparison import wording as text
 from ablations.comparison.aggregates import AGGREGATES
 from ablations.comparison.claims import EVERY_VARIANT, Check, Claim, parse_claim
+from ablations.comparison.importance import importance_of
 from ablations.comparison.layout import DRAWN, FORMATS, Format, comment, fitted_table
 from ablations.comparison.methods import methods
-from ablations.comparison.metrics import ErrorArray, Measure, find_metric
-from ablations.comparison.scored import Estimator, estimators, find_estimator, published_values
+from ablations.comparison.metrics import Measure, find_metric
+from ablations.comparison.scored import (
+    Estimator,
+    estimators,
+    find_estimator,
+    find_name,
+    published_values,
+)
 from ablations.comparison.spelling import with_interval
+from ablations.comparison.stored import SETTINGS, importance_document, records, stored_comparison
 from ablations.comparison.table import ENOUGH_IMAGES, comparison_table, few_images, pairs_table
 from ablations.records.results import StudyResults
-from ablations.statistics import SEEDS_FOR_VERDICT, Importance, enough_seeds, factor_importance
-
-IMPORTANCE_SEED = 0  # of the bootstrap of factor importance: the same table every time
+from ablations.statistics import SEEDS_FOR_VERDICT, Importance, enough_seeds
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,7 +47,8 @@ class StudyComparison:
     of being nearer on an image. `failure_rate_not_excluded`, `outlying_seeds`, `seed_groups_p` and
     `median_over_seeds` say what the seeds can show; `few_images` and `imitates` (a `beta` of 0.5 or more) are marks.
     Figures that cannot be had (too few seeds, no such yardstick) are NaN. `importance` is None where the grid does
-    not allow it; `importance_note` says why. `methods`: a paragraph for a paper.
+    not allow it; `importance_note` says why. `methods`: a paragraph for a paper. `note`: that predictions are not among
+    the exports; where they cannot be had `estimators` is empty, and what needs them raises ValueError.
     """
 
     study: str
@@ -57,15 +63,17 @@ class StudyComparison:
     importance_note: str
     methods: str
     estimators: Mapping[str, Estimator]
+    note: str = ""
 
     @property
     def reference(self) -> str:
         """What the others are compared with, in words."""
-        return text.words_for(self.against, self.estimators[self.against].is_variant)
+        row = self.table[self.table["variant"] == self.against].iloc[0]
+        return text.words_for(self.against, row["kind"] == "variant")
 
     def sentence(self, variant: str) -> str:
         """The defensible sentence on a variant or yardstick. Raises ValueError for an unknown name."""
-        name = find_estimator(variant, self.estimators, "variant").name
+        name = find_name(variant, list(self.table["variant"]), "variant")
         row = self.table[self.table["variant"] == name].iloc[0].to_dict()
         return text.sentence(row, self.reference, self.metric, self.n_images, self.confidence)
 
@@ -77,7 +85,7 @@ class StudyComparison:
 
     def pairs(self) -> pd.DataFrame:
         """Every pair of variants, explored, with Benjamini-Hochberg adjusted p-values."""
-        return pairs_table(list(self.estimators.values()), self.metric, self.confidence)
+        return pairs_table(list(self._known.values()), self.metric, self.confidence)
 
     def fail_unless(self, *claims: str) -> tuple[Check, ...]:
         """Check claims such as `variant<=1.25*least_squares` (see `criteria`), one result an estimator.
@@ -88,7 +96,7 @@ class StudyComparison:
             (
                 claim,
                 left,
-                find_estimator(claim.right, self.estimators, "the right side of the claim"),
+                find_estimator(claim.right, self._known, "the right side of the claim"),
             )
             for claim in map(parse_claim, claims)
             for left in self._claimed(claim)
@@ -96,9 +104,15 @@ class StudyComparison:
         return tuple(self._check(claim, left, right) for claim, left, right in jobs)
 
     def _claimed(self, claim: Claim) -> list[Estimator]:
-        if claim.left == EVERY_VARIANT and EVERY_VARIANT not in self.estimators:
-            return [e for e in self.estimators.values() if e.is_variant]
-        return [find_estimator(claim.left, self.estimators, "the left side of the claim")]
+        if claim.left == EVERY_VARIANT and EVERY_VARIANT not in self._known:
+            return [e for e in self._known.values() if e.is_variant]
+        return [find_estimator(claim.left, self._known, "the left side of the claim")]
+
+    @property
+    def _known(self) -> Mapping[str, Estimator]:
+        if not self.estimators:
+            raise ValueError(f"pairs and claims need every prediction. {self.note}")
+        return self.estimators
 
     def _check(self, claim: Claim, left: Estimator, right: Estimator) -> Check:
         claim = Claim(left.name, claim.factor, right.name)
@@ -138,7 +152,7 @@ class StudyComparison:
         if format not in FORMATS:
             raise ValueError(f"format {format!r} is not one of {', '.join(FORMATS)}")
         if format == "csv":
-            return self._with_settings().to_csv(index=False, lineterminator="\n").rstrip("\n")
+            return self.with_settings().to_csv(index=False, lineterminator="\n").rstrip("\n")
         if format == "json":
             return json.dumps(self._document(), indent=2)
         display = self.display(wide=wide)
@@ -153,6 +167,7 @@ class StudyComparison:
                 f"{self.metric.words} on {self.split} ({self.n_images:,} {self.metric.items}), ratio to "
                 f"{self.reference}:"
             ),
+            *([note(self.note)] if self.note else []),
             drawn,
             *map(note, text.footnotes(self.table, self.reference)),
         ]
@@ -185,34 +200,25 @@ class StudyComparison:
         return f"<p>{html.escape(repr(self)[1:-1])}</p>{self.display().to_html(index=False)}{notes}"
 
     def _settings(self) -> dict[str, Any]:
-        return {
-            "split": self.split,
-            "n_images": self.n_images,
-            "metric": self.metric.name,
-            "against": self.against,
-            "margin": self.margin,
-            "confidence": self.confidence,
-        }
+        return {name: getattr(self, name) for name in SETTINGS} | {"metric": self.metric.name}
 
-    def _with_settings(self) -> pd.DataFrame:
+    def with_settings(self) -> pd.DataFrame:
         """The table with what it was made with in every row: a file that explains itself."""
         return self.table.assign(**self._settings())
 
     def _document(self) -> dict[str, Any]:
-        def records(table: pd.DataFrame) -> Any:
-            return json.loads(table.to_json(orient="records", double_precision=15))
-
-        importance = self.importance
         return {
             "study": self.study,
             **self._settings(),
             "table": records(self.table),
-            "importance": importance
-            and {
-                "method": importance.method,
-                "noise_share": importance.noise_share,
-                "table": records(importance.table),
-            },
+            **self.analysis,
+        }
+
+    @property
+    def analysis(self) -> dict[str, Any]:
+        """What is said beyond the table, ready for JSON."""
+        return {
+            "importance": importance_document(self.importance),
             "importance_note": self.importance_note,
             "methods": self.methods,
         }
@@ -229,16 +235,28 @@ def compare_study(
 ) -> StudyComparison:
     """Compare every variant and yardstick on one evaluation split with `against`.
 
-    `split`: by default the largest; `against`: a yardstick, `floor` (the posterior mean) or a variant, by default what
+    `split`: by default the largest, and where its predictions were left out of the exports the comparison that was made
+    when they were there; `against`: a yardstick, `floor` (the posterior mean) or a variant, by default what
     the study declares; `metric`: one of METRICS; `margin`: the ratio up to which an estimator counts as good
     as the reference, by default the study's. Failed cells score as the constant predictor. Variants with fewer than 3
     seeds have points without intervals.
 
-    Raises ValueError for an unknown split, metric or estimator, with the legal ones and the nearest.
+    Raises ValueError for an unknown split, metric or estimator, with the legal ones and the nearest, and for another
+    comparison than was made where predictions were left out.
     """
-    data = results.largest_split if split is None else results.split(split)
+    name = results.largest_split if split is None else split
     margin = results.study.margin if margin is None else margin
     chosen = find_metric(metric)
+    if name in results.left_out:
+        parts = stored_comparison(
+            results.left_out[name],
+            against=against,
+            metric=metric,
+            margin=margin,
+            confidence=confidence,
+        )
+        return StudyComparison(study=results.study.name, split=name, metric=chosen, **parts)
+    data = results.split(name)
     known = estimators(data, metric)
     reference = find_estimator(against or results.study.against, known, "against")
     published = published_values(results.study, data.name, metric)
@@ -267,25 +285,6 @@ def compare_study(
         methods=paragraph,
         estimators=known,
     )
-
-
-def importance_of(
-    levels: pd.DataFrame, known: Mapping[str, Estimator], confidence: float
-) -> tuple[Importance | None, str]:
-    """Factor importance of variants by their `levels`, a row a variant, or None and the reason."""
-    errors = {str(name): _positive(known[str(name)]) for name in levels.index}
-    rng = np.random.default_rng(IMPORTANCE_SEED)
-    try:
-        importance = factor_importance(levels, errors, rng=rng, confidence=confidence)
-    except ValueError as error:
-        return None, f"none, {error}"
-    return importance, importance.note
-
-
-def _positive(variant: Estimator) -> ErrorArray:
-    """Scores, or the errors themselves where a control variate left negative ones: importance asks for log means."""
-    scores = np.asarray(variant.scores)
-    return scores if (scores >= 0).all() else variant.errors
 
 
 def _drawn(display: pd.DataFrame, output: Format) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 from ablations.records import exports
 from ablations.records.database import database_path
 from ablations.records.folder import find_study, has_exports
-from ablations.records.results import StudyResults
+from ablations.records.results import LeftOut, StudyResults
 from ablations.records.store import Store
 from ablations.study.study import Study, configuration_key
+from linefit.splits import evaluation_images
 
 
 def problems(name: str, results_dir: Path) -> Iterator[str]:
@@ -71,3 +72,24 @@ def _differences(study: Study, store: Store, exported: StudyResults) -> Iterator
                     variant.predictions[k], outcome.predictions.get(split.name, np.empty(0))
                 ):
                     yield f"{name}: its exported predictions on {split.name} are not the stored ones"
+    for left_out in exported.left_out.values():
+        yield from _differing_errors(left_out, keys, store)
+
+
+def _differing_errors(
+    left_out: LeftOut, keys: Mapping[tuple[str, int], str], store: Store
+) -> Iterator[str]:
+    """Where the MSE that stands for predictions is not theirs."""
+    truth = evaluation_images(left_out.name).params.astype(np.float64)
+    rows = left_out.errors[
+        left_out.errors["kind"].eq("variant") & left_out.errors["status"].eq("ok")
+    ]
+    for variant, seed, exported in zip(rows["estimator"], rows["seed"], rows["mse"], strict=True):
+        outcome = store.outcome(keys.get((variant, int(seed)), ""))
+        predictions = None if outcome is None else outcome.predictions.get(left_out.name)
+        if predictions is not None and not np.isclose(
+            exported, np.square(predictions - truth).mean()
+        ):
+            yield (
+                f"{variant} seed {seed}: its exported MSE on {left_out.name} is not that of the stored predictions"
+            )

@@ -1,6 +1,7 @@
 """Tidy files of a study's results: what is shared, committed, and read by other tools. Both ways, without loss.
 
-Parquet for predictions and images, CSV for cells and curves, JSON for provenance; the study's own file beside them.
+Parquet for predictions and images, CSV for cells, curves and errors, JSON for provenance; the study's own file beside
+them. Of splits whose predictions were left out (`LeftOut`): the comparison, errors of cells, and what is missing.
 """
 
 from __future__ import annotations
@@ -15,10 +16,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from ablations.records.files import replacing, write_csv, write_text
-from ablations.records.folder import CELLS_FILE, PREDICTIONS_FILE, STUDY_FILE, require_no_loss
+from ablations.records.folder import (
+    CELLS_FILE,
+    PREDICTIONS_FILE,
+    STUDY_FILE,
+    require_no_loss,
+    require_predictions_kept,
+)
 from ablations.records.results import (
     CELL_TYPES,
     CURVE_TYPES,
+    LeftOut,
     SplitResults,
     StudyResults,
     VariantResults,
@@ -31,6 +39,10 @@ from linefit.images import of_lab_prior
 CURVES_FILE = "curves.csv"
 IMAGES_FILE = "images.parquet"
 PROVENANCE_FILE = "provenance.json"
+ERRORS_FILE = "errors.csv"
+LEFT_OUT_FILE = "left_out.json"
+LEFT_OUT_FACTS = ("n_images", "n_nets", "command", "analysis")
+COMPARISON_FILE = "compare_{split}.csv"
 # Predictions are float32 values in float64 columns: byte by byte, their empty halves vanish.
 PARQUET: dict[str, Any] = {
     "compression": "zstd",
@@ -43,13 +55,15 @@ PARQUET: dict[str, Any] = {
 }
 
 
-def write(results: StudyResults, directory: Path) -> list[Path]:
+def write(results: StudyResults, directory: Path, errors: pd.DataFrame | None = None) -> list[Path]:
     """Write all exports into a directory and say which files they are.
 
-    Raises StoreError, and leaves all files as they are, where those there hold finished cells that would be lost.
+    `errors`: a row a cell and yardstick of every split, a file like the others. Raises StoreError, and leaves all files
+    as they are, where those there hold finished cells, or predictions, that would be lost.
     """
     ok = results.cells[results.cells["status"] == "ok"]
     require_no_loss(directory, set(zip(ok["variant"], ok["seed"], strict=True)))
+    require_predictions_kept(directory, results.left_out)
     directory.mkdir(parents=True, exist_ok=True)
     paths = [
         directory / name
@@ -69,8 +83,50 @@ def write(results: StudyResults, directory: Path) -> list[Path]:
         predictions_frame(results).to_parquet(path, index=False, **PARQUET)
     with replacing(paths[4]) as path:
         images_frame(results).to_parquet(path, index=False, compression="zstd")
-    write_text(paths[5], json.dumps(results.provenance, indent=2) + "\n")
-    return paths
+    missing = {"left_out": {name: split.note for name, split in results.left_out.items()}}
+    provenance = {**results.provenance, **(missing if results.left_out else {})}
+    write_text(paths[5], json.dumps(provenance, indent=2) + "\n")
+    if errors is not None:
+        paths.append(directory / ERRORS_FILE)
+        write_csv(paths[-1], errors)
+    return paths + _write_left_out(results.left_out, directory)
+
+
+def _write_left_out(left_out: Mapping[str, LeftOut], directory: Path) -> list[Path]:
+    path = directory / LEFT_OUT_FILE
+    if not left_out:
+        path.unlink(missing_ok=True)
+        return []
+    tables = [directory / COMPARISON_FILE.format(split=split) for split in left_out]
+    for table, split in zip(tables, left_out.values(), strict=True):
+        write_csv(table, split.table)
+    facts = {
+        name: {fact: getattr(split, fact) for fact in LEFT_OUT_FACTS}
+        for name, split in left_out.items()
+    }
+    write_text(path, json.dumps(facts, indent=1) + "\n")
+    return [*tables, path]
+
+
+def _read_left_out(directory: Path) -> dict[str, LeftOut]:
+    path = directory / LEFT_OUT_FILE
+    if not path.is_file():
+        return {}
+    errors = read_table(directory / ERRORS_FILE).astype({"seed": "Int64"})
+    return {
+        name: LeftOut(
+            name=name,
+            table=read_table(directory / COMPARISON_FILE.format(split=name)),
+            errors=errors[errors["split"] == name],
+            **facts,
+        )
+        for name, facts in json.loads(path.read_text(encoding="utf-8")).items()
+    }
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV table as it was written: numbers to the last bit, and only empty entries are missing values."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
 
 
 def predictions_frame(results: StudyResults) -> pd.DataFrame:
@@ -90,7 +146,8 @@ def predictions_frame(results: StudyResults) -> pd.DataFrame:
                     )
         for name, predictions in split.yardsticks.items():
             frames.append(_rows(split.name, "yardstick", name, None, predictions))
-    frame = pd.concat(frames, ignore_index=True)
+    none = _rows("", "variant", "", None, np.empty((0, 2)))
+    frame = pd.concat(frames or [none], ignore_index=True)
     return frame.astype({"split": "category", "kind": "category", "estimator": "category"})
 
 
@@ -107,7 +164,8 @@ def images_frame(results: StudyResults) -> pd.DataFrame:
         )
         for split in results.splits.values()
     ]
-    return pd.concat(frames, ignore_index=True)
+    columns = ["split", "image", "slope", "intercept"]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
 def read(study: Study, directory: Path) -> StudyResults:
@@ -124,9 +182,11 @@ def read(study: Study, directory: Path) -> StudyResults:
     cells["message"] = cells["message"].fillna("")
     for factor in FACTORS:  # a factor that came later has its default in old files
         cells[factor] = [levels[variant][factor] for variant in cells["variant"]]
-    provenance: Mapping[str, Any] = json.loads(
+    provenance: dict[str, Any] = json.loads(
         (directory / PROVENANCE_FILE).read_text(encoding="utf-8")
     )
+    provenance.pop("left_out", None)
+    left_out = _read_left_out(directory)
     splits = {
         split: _split_results(
             study,
@@ -136,6 +196,7 @@ def read(study: Study, directory: Path) -> StudyResults:
             images[images["split"] == split],
         )
         for split in study.splits
+        if split not in left_out
     }
     return StudyResults(
         study=study,
@@ -143,6 +204,7 @@ def read(study: Study, directory: Path) -> StudyResults:
         curves=typed(pd.read_csv(directory / CURVES_FILE), CURVE_TYPES),
         splits=splits,
         provenance=provenance,
+        left_out=left_out,
     )
 
 

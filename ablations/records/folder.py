@@ -67,3 +67,22 @@ def require_no_loss(directory: Path, cells: Collection[tuple[str, int]]) -> None
             f"{directory}: holds results of {len(kept)} cells, of which {len(lost)} are nowhere else and would be lost;"
             " they are kept. Use another folder: --results DIR, or --to DIR for an export"
         )
+
+
+def require_predictions_kept(directory: Path, left_out: Collection[str]) -> None:
+    """Raise StoreError if exports without predictions on these splits would replace the only ones that hold them."""
+    path = directory / PREDICTIONS_FILE
+    if not left_out or not path.is_file():
+        return
+    import pandas as pd
+
+    held = pd.read_parquet(path, columns=["split", "kind"])
+    held = held[held["kind"].eq("variant") & held["split"].isin(left_out)]
+    with Store.read(directory / "results.sqlite") as store:
+        safe = store is not None and bool(store.statuses())
+    if len(held) and not safe:
+        splits = ", ".join(sorted(set(held["split"])))
+        raise StoreError(
+            f"{directory}: the predictions on {splits} are nowhere else and would be lost; they are kept."
+            " Write files without them into another folder: export --to DIR, or with them: --max-predictions inf"
+        )

@@ -8,7 +8,7 @@ database of a study or its exports) is the business of the modules beside this o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,33 @@ class SplitResults:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """An evaluation split of which exports hold no predictions, since those of all nets would take too much room."""
+
+    name: str
+    n_images: int
+    n_nets: int
+    command: str  # makes the predictions again
+    table: pd.DataFrame  # the study's own comparison on the split, as its CSV file holds it
+    analysis: Mapping[str, Any]  # what that comparison says beyond its table, ready for JSON
+    errors: pd.DataFrame  # a row a cell and yardstick, see `ablations.comparison.errors`
+
+    @property
+    def note(self) -> str:
+        """What is missing, how large it is and how it is made again."""
+        return (
+            f"The predictions of {self.n_nets:,} nets on the {self.n_images:,} images of {self.name} "
+            f"({megabytes(self.n_nets, self.n_images):.3g} MB) are not among the exports; make them again with: "
+            f"`{self.command}`"
+        )
+
+
+def megabytes(n_nets: int, n_images: int) -> float:
+    """Room that predictions take: two float32 values an image, which no compression makes much smaller."""
+    return n_nets * n_images * 8 / 1e6
+
+
+@dataclass(frozen=True)
 class StudyResults:
     """A study as far as it has been run.
 
@@ -91,6 +118,7 @@ class StudyResults:
     curves: pd.DataFrame
     splits: Mapping[str, SplitResults]  # evaluation splits in the order of the study, never val
     provenance: Mapping[str, Any]  # git commit, dirty flag, versions, hardware
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)  # the other evaluation splits
 
     def __post_init__(self) -> None:
         problems = [
@@ -101,17 +129,31 @@ class StudyResults:
             raise ValueError("\n".join(problems))
 
     @property
-    def largest_split(self) -> SplitResults:
+    def sizes(self) -> dict[str, int]:
+        """Evaluation split -> images, those included whose predictions were left out."""
+        sizes = {split.name: len(split.params) for split in self.splits.values()}
+        return sizes | {split.name: split.n_images for split in self.left_out.values()}
+
+    @property
+    def largest_split(self) -> str:
         """The evaluation split with most images."""
-        return max(self.splits.values(), key=lambda split: len(split.params))
+        sizes = self.sizes
+        return max(sizes, key=sizes.__getitem__)
 
     def split(self, name: str) -> SplitResults:
-        """An evaluation split by name. Raises ValueError with the names that there are, and the nearest."""
+        """An evaluation split by name.
+
+        Raises ValueError for one whose predictions were left out, and for an unknown one with the names that there are,
+        and the nearest.
+        """
         if name in self.splits:
             return self.splits[name]
-        hint = nearest(name, self.splits)
+        if name in self.left_out:
+            raise ValueError(self.left_out[name].note)
+        names = list(self.sizes)
+        hint = nearest(name, names)
         guess = f"; did you mean {hint!r}?" if hint else ""
-        raise ValueError(f"split {name!r} is not one of {', '.join(self.splits)}{guess}")
+        raise ValueError(f"split {name!r} is not one of {', '.join(names)}{guess}")
 
 
 def typed(frame: pd.DataFrame, types: Mapping[str, str | None]) -> pd.DataFrame:

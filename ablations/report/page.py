@@ -220,7 +220,10 @@ def _section(
         "sentences": [comparison.sentence(variant) for variant in variants],
         "table": _comparison_table(results, comparison, caption),
         "figure": figure,
-        "notes": footnotes(table, comparison.reference),
+        "notes": [
+            *([comparison.note] if comparison.note else []),
+            *footnotes(table, comparison.reference),
+        ],
         "importance": importance,
         "importance_note": comparison.importance_note,
         "methods": comparison.methods,

@@ -33,6 +33,7 @@ from linefit.yardsticks import YARDSTICKS
 
 SHIPPED = Path(__file__).parents[1] / "studies"
 EVALUATION_SPLITS = tuple(name for name in SPLITS if name not in ("train", "val"))
+DEFAULT_SPLITS = ("test", "test_large")  # where a study names none
 # The constant predictor scores failed cells and the posterior mean is the floor of every table.
 NEEDED_YARDSTICKS = ("constant", "least_squares", "posterior_mean")
 SECTIONS = (
@@ -120,7 +121,7 @@ class _Reader(Tables):
         comparison = self.table(data, "comparison", ("against", "margin"))
         splits = self.names(
             "evaluation.splits",
-            evaluation.get("splits", list(EVALUATION_SPLITS)),
+            evaluation.get("splits", list(DEFAULT_SPLITS)),
             EVALUATION_SPLITS,
         )
         yardsticks = self.yardsticks(evaluation.get("yardsticks", list(YARDSTICKS)))

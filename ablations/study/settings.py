@@ -6,11 +6,13 @@ It is a study of its own, `quick-epochs=3`, with results of its own, so that nei
 from __future__ import annotations
 
 import json
+import shlex
+import tomllib
 from collections.abc import Iterable, Mapping
 
 from ablations.study.factors import PROTOCOL_FACTORS, Level, Plain
 from ablations.study.problems import Problem, nearest
-from ablations.study.reader import parse_study
+from ablations.study.reader import parse_study, shipped_studies
 from ablations.study.study import Study, StudyError
 from linefit.legal import spelled
 
@@ -45,5 +47,22 @@ def with_settings(study: Study, settings: Mapping[str, Level]) -> Study:
     # JSON's texts, numbers, true and false are TOML's.
     lines = [f"{json.dumps(name)} = {json.dumps(value)}" for name, value in settings.items()]
     text = "\n".join([study.text.rstrip("\n"), "", "[set]", *lines, ""])
-    name = "-".join([study.name, *(f"{k}={spelled(x)}" for k, x in settings.items())])
+    name = f"{study.name}{_suffix(settings)}"
     return parse_study(text, name=name, source=study.name, folder=study.folder)
+
+
+def run_command(study: Study, seeds: Iterable[int]) -> str:
+    """The command that trains a study with these seeds, as it is typed."""
+    settings: dict[str, Level] = tomllib.loads(study.text).get("set", {})
+    base = study.name.removesuffix(_suffix(settings))
+    shipped = base in {path.stem for path in shipped_studies()}
+    parts = ["python", "-m", "ablations.run", base if shipped else f"{base}.toml"]
+    parts += [part for k, x in settings.items() for part in ("--set", f"{k}={spelled(x)}")]
+    more = sorted(set(seeds))
+    if not set(more) <= set(study.seeds):
+        parts += ["--seeds", ",".join(map(str, more))]
+    return shlex.join(parts)
+
+
+def _suffix(settings: Mapping[str, Level]) -> str:
+    return "".join(f"-{k}={spelled(x)}" for k, x in settings.items())

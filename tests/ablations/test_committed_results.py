@@ -1,11 +1,13 @@
 """Every figure of the committed comparison tables, worked out again from the exported predictions.
 
 Written apart from the package: plain loops and scipy, and nothing of `ablations.statistics`. A
-made-up study with failed cells goes the same way, so that the script is tried where no results are committed.
+made-up study with failed cells goes the same way, so that the script is tried where no results are committed. Of a
+split whose predictions were left out, all figures that follow from the error of each cell and from the p-values shown.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,6 +21,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from ablations.comparison.study_comparison import compare_study
 from ablations.records.exports import images_frame, predictions_frame
+from ablations.report.outputs import write_exports
 from tests.ablations.synthetic import synthetic_results
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -58,40 +61,95 @@ def made_up(tmp_path_factory) -> Path:
     for split in results.splits:
         text = compare_study(results, split=split).to_text("csv")
         (directory / f"compare_{split}.csv").write_text(text)
+    write_exports(results, directory.with_name("made-up-lean"), max_predictions=0.03)
     return directory
 
 
-@pytest.mark.parametrize("study", ["made-up", *(path.name for path in COMMITTED)])
+@pytest.mark.parametrize("study", ["made-up", "made-up-lean", *(path.name for path in COMMITTED)])
 def test_every_figure_of_the_comparison_is_reproduced(study, made_up):
-    directory = made_up if study == "made-up" else RESULTS / study
+    directory = made_up.with_name(study) if study.startswith("made-up") else RESULTS / study
     tables = sorted(directory.glob("compare_*.csv"))
     assert tables, f"no comparison beside {directory}/predictions.parquet"
+    left_out = directory / "left_out.json"
+    without = json.loads(left_out.read_text()) if left_out.is_file() else {}
+    assert bool(without) == (study == "made-up-lean") or directory.parent == RESULTS
     for path in tables:
-        check_table(directory, path)
+        check = check_lean if path.stem.removeprefix("compare_") in without else check_table
+        check(directory, path)
 
 
 def check_table(directory: Path, path: Path) -> None:
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    split, n_images, metric, against, margin, confidence = table[SETTINGS].iloc[0]
-    assert path.name == f"compare_{split}.csv"
+    table, (split, n_images, metric, against, margin, confidence) = read_comparison(path)
     data = read(directory, split)
     assert len(data.truth) == n_images
 
     rows = {
         name: figures(data, name, metric, against, margin, confidence) for name in table["variant"]
     }
-    adjust_family(rows, "p")
-    adjust_family(rows, "p_different")
-    for row in rows.values():
-        row["verdict"] = verdict(row, confidence)
+    add_verdicts(rows, confidence)
+    unchecked = set(table) - set(next(iter(rows.values()))) - set(SETTINGS) - NAMES
+    assert not unchecked, f"columns that no one checks: {unchecked}"
+    compare_rows(table, rows, f"{directory.name}, {split}")
+
+
+def check_lean(directory: Path, path: Path) -> None:
+    """What follows from the score of each cell, that is all but intervals and p-values; and what follows from these."""
+    table, (split, n_images, metric, against, _, confidence) = read_comparison(path)
+    assert metric == "mse"
+    errors = pd.read_csv(directory / "errors.csv", keep_default_na=False, na_values=[""])
+    errors = errors[errors["split"] == split]
+    assert set(errors["n_images"]) == {n_images}
+    cells = pd.read_csv(directory / "cells.csv", keep_default_na=False)
+    of_cells = errors[errors["kind"] == "variant"]
+    assert sorted(
+        zip(of_cells["estimator"], of_cells["seed"], of_cells["status"], strict=True)
+    ) == (sorted(zip(cells["variant"], cells["seed"], cells["status"], strict=True)))
+    status = {
+        name: dict(zip(rows["seed"], rows["status"], strict=True))
+        for name, rows in of_cells.groupby("estimator")
+    }
+    data = Data(np.empty((n_images, 2)), {}, status, None)
+    means = errors.groupby("estimator")["mse_score"].mean()
+    rows = {}
+    for found in table.to_dict("records"):
+        name = found["variant"]
+        own = errors[errors["estimator"] == name]
+        own = own.sort_values("seed")
+        converged = own.loc[own["status"] == "ok", "mse_score"].mean()
+        rows[name] = {
+            **{name: own[f"{name}_score"].mean() for name in ("mse", "slope_mse", "intercept_mse")},
+            "ratio": means[name] / means[against],
+            "difference": means[name] - means[against],
+            "ratio_to_floor": means[name] / means["posterior_mean"],
+            "mse_given_convergence": converged,
+            "ratio_given_convergence": converged / means[against],
+            **of_seeds(data, name, [np.array([score]) for score in own["mse_score"]]),
+            "p": found["p"],
+            "p_different": found["p_different"],
+            "_itself": name == against,
+            "_seeds": found["n_seeds"] if name in status else math.inf,
+            "_family": name != against and not (found["exact"] and name not in status),
+        }
+        if directory.parent == RESULTS:
+            rows[name]["regret"] = means[name] - means["posterior_mean"]
+    add_verdicts(rows, confidence)
+    compare_rows(table, rows, f"{directory.name}, {split}")
+
+
+def read_comparison(path: Path) -> tuple[pd.DataFrame, list]:
+    """The table, and what it was made with."""
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    settings = list(table[SETTINGS].iloc[0])
+    assert path.name == f"compare_{settings[0]}.csv"
+    return table, settings
+
+
+def compare_rows(table: pd.DataFrame, rows: dict[str, dict], place: str) -> None:
     for table_row in table.to_dict("records"):
-        expected = rows[table_row["variant"]]
-        unchecked = set(table_row) - set(expected) - set(SETTINGS) - NAMES
-        assert not unchecked, f"columns that no one checks: {unchecked}"
-        for column, value in expected.items():
+        for column, value in rows[table_row["variant"]].items():
             if column.startswith("_"):
                 continue
-            where = f"{directory.name}, {split}, {table_row['variant']}, {column}"
+            where = f"{place}, {table_row['variant']}, {column}"
             found = table_row[column]
             if isinstance(value, str):
                 assert found == value, where
@@ -102,6 +160,13 @@ def check_table(directory: Path, path: Path) -> None:
                 np.testing.assert_allclose(found, value, rtol=rtol, atol=atol, err_msg=where)
     variants = table[table["kind"] == "variant"]
     assert list(variants["rank"]) == list(stats.rankdata(variants["mse"], "min"))
+
+
+def add_verdicts(rows: dict[str, dict], confidence: float) -> None:
+    adjust_family(rows, "p")
+    adjust_family(rows, "p_different")
+    for row in rows.values():
+        row["verdict"] = verdict(row, confidence)
 
 
 @dataclass(frozen=True, eq=False)

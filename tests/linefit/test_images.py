@@ -11,7 +11,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from linefit.images import SPLITS, LineImages, lab_images, lab_split
+from linefit.images import SPLITS, LineImages, lab_images, lab_split, of_lab_prior
 from tests.linefit.lab_generator import line_images
 
 DIGESTS = json.loads(Path(__file__).with_name("lab5_digests.json").read_text())
@@ -43,9 +43,19 @@ def test_no_two_splits_share_an_image_seed():
         # The CPU generator sees the low 32 bits only: two seeds may not agree in those either.
         name: {(split.random_offset + index) % 2**32 for index in range(split.size)}
         for name, split in SPLITS.items()
+        if name != "test_large_20000"  # the beginning of another, see below
     }
     for one, other in itertools.combinations(seeds, 2):
         assert not seeds[one] & seeds[other], (one, other)
+
+
+def test_the_smaller_large_split_is_the_beginning_of_the_large_one():
+    few, many = lab_split("test_large_20000"), SPLITS["test_large"]
+    images = lab_images(200, random_offset=many.random_offset + len(few) - 200)
+    np.testing.assert_array_equal(few.pixels[-200:], images.pixels)
+    np.testing.assert_array_equal(few.params[-200:], images.params)
+    assert len(few) == 20_000 < many.size
+    assert of_lab_prior("test_large_20000")
 
 
 def test_large_test_split_is_drawn_like_the_others():

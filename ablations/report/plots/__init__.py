@@ -35,7 +35,7 @@ def figure_names(results: StudyResults) -> list[str]:
     """File names, without suffix, of the figures that a study may have, in the order they are read in."""
     of_splits = [
         f"{figure}_{split}"
-        for split in results.splits
+        for split in results.sizes
         for figure in ("mse", "slope_intercept", "where", "cost", "gallery")
     ]
     return [*of_splits, "learning_curves"]

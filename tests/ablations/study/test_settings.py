@@ -4,7 +4,7 @@ import pytest
 
 from ablations.study.factors import PROTOCOL_FACTORS
 from ablations.study.reader import load_study, parse_study
-from ablations.study.settings import parse_settings, with_settings
+from ablations.study.settings import parse_settings, run_command, with_settings
 from ablations.study.study import StudyError
 from tests.ablations.tiny import TEXT
 
@@ -25,6 +25,25 @@ def test_the_kept_text_is_the_study_that_was_run():
     again = parse_study(changed.text, name=changed.name, source="study.toml")
     assert again == changed
     assert [cell.key for cell in again.cells()] == [cell.key for cell in changed.cells()]
+
+
+@pytest.mark.parametrize(
+    ("study", "settings", "seeds", "command"),
+    [
+        (load_study("quick"), {}, [0, 1, 4], "quick"),
+        (TINY, {}, [2, 1, 0], "tiny.toml"),
+        (TINY, {}, [0, 7], "tiny.toml --seeds 0,7"),
+        (
+            load_study("quick"),
+            {"learning_rate": 0.5, "epochs": 3, "tf32": True},
+            range(5),
+            "quick --set learning_rate=0.5 --set epochs=3 --set tf32=true",
+        ),
+    ],
+)
+def test_the_command_of_a_study_is_told(study, settings, seeds, command):
+    changed = with_settings(study, settings)
+    assert run_command(changed, seeds) == f"python -m ablations.run {command}"
 
 
 def test_a_setting_that_the_study_has_already_is_the_same_cells():
