@@ -124,4 +124,4 @@ def packed(
     targets = torch.from_numpy(data.params).to(device)
     examples = PackExamples(PackImages(data.pixels, shape.convolutions, device), targets)
     pack = Pack(nets, shape, [LEARNING_RATE] * cells, examples, batch, kernel_set)
-    return Way(cells, pack.epoch, lambda: pack.loss)
+    return Way(cells, lambda orders: pack.epoch(pack.plan(orders)), lambda: pack.loss)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Literal
 from typing import Protocol as Interface
 
@@ -62,6 +63,14 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
+def random_state_kept(device: torch.device) -> AbstractContextManager[None]:
+    """Within it the global random state, that of the CPU and of this device, may change; then it is put back.
+
+    Torch by itself would keep that of every GPU, and take memory on each.
+    """
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
 def set_precision(*, tf32: bool, device: torch.device) -> None:
     """Let this process multiply float32 as it is, or rounded to TF32. Torch by itself rounds in CUDA's convolutions.
 
@@ -103,7 +112,7 @@ def engine_for(
     images = DeltaImages(pixels[:1].repeat(2, axis=0), dtype=dtype, device=device)
     trial = copy.deepcopy(net)
     try:
-        with torch.no_grad(), torch.random.fork_rng():
+        with torch.no_grad(), random_state_kept(device):
             for mode in (net.training, False):
                 trial.train(mode)(images.batch(torch.arange(2, device=device)))
     except UnsupportedOperation as reason:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from linefit.engines import ImageSource, ResolvedEngine, StreamedImages
+from linefit.engines import ImageSource, ResolvedEngine, StreamedImages, random_state_kept
 from linefit.examples import Examples
 from linefit.fused import FusedImages, FusedPredictor, FusedTrainer, Program, recognise
 from linefit.losses import LOSSES
@@ -181,7 +181,7 @@ def train(
     finite = True
     start = time.perf_counter()
     # Dropout knows no generator but the global one, which is lent to this run and put back.
-    with torch.random.fork_rng():
+    with random_state_kept(validation.targets.device):
         torch.manual_seed(shuffle.initial_seed())
         for epoch in range(1, protocol.epochs + 1):
             examples = training(epoch)

@@ -11,7 +11,6 @@ import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -67,18 +66,31 @@ def train_cell(cell: Cell, device: str, on_epoch: Callable[[int], object]) -> Ou
         return failure(error, device)
 
 
+# What libraries say of an exhausted memory in a plain RuntimeError: torch's CPU allocator, CUDA itself, cuBLAS, cuDNN.
+OUT_OF_MEMORY = re.compile("can't allocate memory|CUDA error: out of memory|_STATUS_ALLOC_FAILED")
+
+
 def failure(error: Exception, device: str) -> Outcome:
     """The outcome of a cell whose training raised `error`."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return Outcome("oom", f"{type(error).__name__}: {error}", device=device)
-    # torch's CPU allocator reports an exhausted memory as a plain RuntimeError.
-    status: Literal["oom", "error"] = "oom" if "can't allocate memory" in str(error) else "error"
-    return Outcome(status, "".join(traceback.format_exception(error)), device=device)
+    # An error while a step is recorded may make the recording's end fail too, which is then what is raised.
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    for each in chain:
+        if isinstance(each, (MemoryError, torch.OutOfMemoryError)) or (
+            isinstance(each, RuntimeError) and OUT_OF_MEMORY.search(str(each))
+        ):
+            return Outcome("oom", f"{type(each).__name__}: {each}", device=device)
+    return Outcome("error", "".join(traceback.format_exception(error)), device=device)
 
 
 def prepare(protocol: Protocol, device: torch.device) -> None:
     """What precedes any training: the precision of products, and an allocator whose peak is that of what follows."""
     set_precision(tf32=protocol.tf32, device=device)
+    if device.type == "cuda":
+        torch.cuda.set_device(
+            device
+        )  # or pinned memory, and what kernels of ours start on, were another GPU's
     tune_allocator()
     _forget_peak_memory()
 

@@ -36,6 +36,22 @@ class PackExamples:
         return len(self.images)
 
 
+@dataclass(frozen=True)
+class Part:
+    """An epoch's batches of one size, on the host."""
+
+    order: Tensor  # (steps, T, size) indices
+    needs: Capacity  # of the largest of them
+    room: Capacity  # to record a step with: later epochs most likely fit too
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """An epoch's batches, in order: the whole ones, then the remainder if there is one."""
+
+    parts: tuple[Part, ...]
+
+
 class Pack:
     """`P` cells in training. A step reads and writes tensors that stay where they are, and asks the host nothing.
 
@@ -79,36 +95,56 @@ class Pack:
         moments = [t for s in self.optimiser.state.values() for t in s.values()]
         return [*self.parameters, *moments, self.loss, self.exhausted]
 
-    def epoch(self, orders: NDArray[np.int64]) -> None:
-        """Take an epoch's steps in the orders `(T, N)` of images, `T` 1 or the number of cells.
+    def plan(self, orders: NDArray[np.int64]) -> EpochPlan:
+        """An epoch in the orders `(T, N)` of images, `T` 1 or the number of cells.
 
-        Nothing waits for the device; `loss` and `exhausted` say on it what came of the epoch.
+        It asks the device nothing, and may be made in a thread of its own while an earlier epoch runs.
+        """
+        whole = orders.shape[1] // self.batch_size * self.batch_size
+        images, per_site = self.training.images, self.shape.pooling == "flatten"
+        parts = []
+        if whole:
+            order = orders[:, :whole]
+            needs = images.capacity(order, self.batch_size, per_site=per_site)
+            parts.append(Part(_by_steps(order, self.batch_size), needs, needs.with_room()))
+        if rest := orders.shape[1] - whole:
+            order = orders[:, whole:]
+            needs = images.capacity(order, rest, per_site=per_site)
+            parts.append(Part(_by_steps(order, rest), needs, images.room_for_one(needs, rest)))
+        return EpochPlan(tuple(parts))
+
+    def epoch(self, plan: EpochPlan) -> None:
+        """Take an epoch's steps.
+
+        Once its steps are recorded, nothing waits for the device; `loss` and `exhausted` say on it what came of them.
         """
         self.loss.zero_()
         self.exhausted.zero_()
-        whole = orders.shape[1] // self.batch_size * self.batch_size
-        for part, size in (
-            (orders[:, :whole], self.batch_size),
-            (orders[:, whole:], orders.shape[1] - whole),
-        ):
-            if part.size:
-                if size not in self._feeds:
-                    self._feeds[size] = _Feed(part, size, self.training.targets.device)
-                self._run(self._feeds[size], part)
+        feeds = [self._feed(part) for part in plan.parts]
+        # All copies before any step: the host would wait for the steps before it.
+        for feed, part in zip(feeds, plan.parts, strict=True):
+            feed.fill(part.order)
+        for feed, part in zip(feeds, plan.parts, strict=True):
+            if feed.replay is None:
+                feed.replay = self._record(feed)
+            for _ in range(len(part.order)):
+                feed.replay()
 
-    def _run(self, feed: _Feed, orders: NDArray[np.int64]) -> None:
-        needed = self._needs(self.training.images, orders, feed.size)
-        if feed.replay is None or not feed.capacity.holds(needed):
-            feed.capacity = needed.with_room()
+    def _feed(self, part: Part) -> _Feed:
+        """The feed of batches of that size, with room for what they need."""
+        size = part.order.shape[2]
+        if size not in self._feeds or not self._feeds[size].holds(part):
+            self._feeds[size] = _Feed(part, self.training.targets.device)
+            self._forget_recordings()
+        return self._feeds[size]
+
+    def _record(self, feed: _Feed) -> Step:
+        return self._capture(lambda: self._step(feed), [*self.state(), feed.counter])
+
+    def _forget_recordings(self) -> None:
+        """All of them, as they share memory, which is then free for those to come."""
+        for feed in self._feeds.values():
             feed.replay = None
-        feed.fill(orders)
-        if feed.replay is None:
-            feed.replay = self._capture(lambda: self._step(feed), [*self.state(), feed.counter])
-        for _ in range(orders.shape[1] // feed.size):
-            feed.replay()
-
-    def _needs(self, images: PackImages, orders: NDArray[np.int64], size: int) -> Capacity:
-        return images.capacity(orders, size, per_site=self.shape.pooling == "flatten")
 
     def _step(self, feed: _Feed) -> None:
         """One step on the feed's next batch."""
@@ -128,8 +164,7 @@ class Pack:
     def more_candidates(self) -> None:
         """From now on twice as many of them; recorded steps are recorded anew."""
         self.candidates *= 2
-        for feed in self._feeds.values():
-            feed.replay = None
+        self._forget_recordings()
 
     def predict(self, images: PackImages) -> tuple[Tensor, Tensor]:
         """Predictions `(P, N, 2)` for all images, and the cells whose maxima need more candidates `(P,)`."""
@@ -145,7 +180,7 @@ class Pack:
         affordable = int(PREDICTION_BYTES // (len(self) * bytes_of_image))
         size = min(max(affordable, 1), PREDICTION_BATCH, len(images))
         order = np.arange(len(images))[None]
-        capacity = self._needs(images, order, size)
+        capacity = images.capacity(order, size, per_site=self.shape.pooling == "flatten")
         exhausted = torch.zeros_like(self.exhausted)
         values = []
         for indices in torch.split(torch.from_numpy(order).to(images.device), size, 1):
@@ -166,20 +201,29 @@ class Pack:
         put_back(self.state(), snapshot)
 
 
+def _by_steps(orders: NDArray[np.int64], size: int) -> Tensor:
+    """Orders `(T, N)` as batches `(steps, T, size)`."""
+    return torch.from_numpy(orders).view(len(orders), -1, size).transpose(0, 1).contiguous()
+
+
 class _Feed:
     """Batches of one size: the order of an epoch on the device and the place in it, which a step itself moves on."""
 
-    def __init__(self, orders: NDArray[np.int64], size: int, device: torch.device) -> None:
-        steps = orders.shape[1] // size
-        self.size = size
-        self.order = torch.zeros(steps, len(orders), size, dtype=torch.int64, device=device)
+    def __init__(self, part: Part, device: torch.device) -> None:
+        self.size = part.order.shape[2]
+        self.order = torch.zeros_like(part.order, device=device)
         self.counter = torch.zeros(1, dtype=torch.int64, device=device)
-        self.capacity = Capacity((), 0)
+        self.capacity = part.room
         self.replay: Step | None = None
 
-    def fill(self, orders: NDArray[np.int64]) -> None:
-        steps = torch.from_numpy(orders).view(len(orders), -1, self.size).transpose(0, 1)
-        self.order.copy_(steps)
+    def holds(self, part: Part) -> bool:
+        return self.capacity.holds(part.needs) and len(self.order) >= len(part.order)
+
+    def fill(self, order: Tensor) -> None:
+        """From the host, which does not wait for the device: what it copies is pinned, and lives as long as need be."""
+        on_cuda = self.order.device.type == "cuda"
+        source = order.pin_memory() if on_cuda else order
+        self.order[: len(order)].copy_(source, non_blocking=True)
         self.counter.zero_()
 
     def next(self) -> Tensor:

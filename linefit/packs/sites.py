@@ -124,6 +124,14 @@ class PackImages:
             most = max(1, int(np.max(sums)))
         return Capacity(tuple(rows), most)
 
+    def room_for_one(self, needs: Capacity, batch_size: int) -> Capacity:
+        """With room for any batch of that size, which needs so much: a lone batch differs much from epoch to epoch."""
+        rows = [
+            int(np.sort(self.counts(depth))[-batch_size:].sum()) for depth in range(self.depth + 1)
+        ]
+        largest = tuple(map(max, rows, needs.rows))
+        return Capacity(largest, min(batch_size, 2 * needs.per_site))
+
     def counts(self, depth: int) -> NDArray[np.int64]:
         """`(N,)`: active sites of each image, on the host."""
         if depth not in self._counts:

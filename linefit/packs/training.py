@@ -1,10 +1,11 @@
 """Train a pack by the lab's protocol: `linefit.training.train` for many cells at once.
 
-The host reads the losses once an epoch; while it waits for none of the steps, it draws the next epoch's orders.
+The host reads the losses once an epoch; while the device takes its steps, a thread prepares the next epoch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linefit.packs.pack import Pack, PackExamples
+from linefit.ahead import ahead
+from linefit.packs.pack import EpochPlan, Pack, PackExamples
 from linefit.packs.sites import PackImages
 from linefit.protocol import Protocol
 from linefit.training import Training
@@ -44,31 +46,35 @@ def train_pack(
     diverged: its curves end with that epoch, and the others go on. `seconds` is a cell's share of the pack's time.
     """
     start = time.perf_counter()
-    curves: list[NDArray[np.float64]] = []  # of each epoch (2, P): train loss, val MSE
+    curves: list[NDArray[np.float64]] = []
     size = len(pack.training)
-    orders = _orders(shuffles, size)
-    for epoch in range(1, epochs + 1):
-        before = pack.snapshot() if pack.shape.pooling == "max" else []
-        pack.epoch(orders)
-        val_mse, unsure = mse(pack, validation)
-        following = _orders(shuffles, size)  # while the device is busy
-        while bool((pack.exhausted | unsure).any()):  # here the host waits
-            pack.restore(before)
-            pack.more_candidates()
-            pack.epoch(orders)
-            val_mse, unsure = mse(pack, validation)
-        orders = following
-        curves.append(torch.stack([pack.loss / size, val_mse]).cpu().numpy())
-        if on_epoch is not None:
-            on_epoch(epoch)
-        if not np.isfinite(np.stack(curves)).all((0, 1)).any():
-            break
+    plans = ahead(lambda _: pack.plan(_orders(shuffles, size)), epochs)
+    with contextlib.closing(plans):
+        for epoch, plan in enumerate(plans, 1):
+            curves.append(_train_epoch(pack, plan, validation))
+            if on_epoch is not None:
+                on_epoch(epoch)
+            if not np.isfinite(np.stack(curves)).all((0, 1)).any():
+                break
     seconds = (time.perf_counter() - start) / len(pack)
     steps_per_epoch = -(-size // pack.batch_size)
     return [
         _training(np.stack(curves)[..., cell], steps_per_epoch, seconds)
         for cell in range(len(pack))
     ]
+
+
+def _train_epoch(pack: Pack, plan: EpochPlan, validation: PackExamples) -> NDArray[np.float64]:
+    """Take an epoch, as often as maxima lack candidates; each cell's train loss and val MSE `(2, P)`."""
+    before = pack.snapshot() if pack.shape.pooling == "max" else []
+    pack.epoch(plan)
+    val_mse, unsure = mse(pack, validation)
+    while bool((pack.exhausted | unsure).any()):  # here the host waits
+        pack.restore(before)
+        pack.more_candidates()
+        pack.epoch(plan)
+        val_mse, unsure = mse(pack, validation)
+    return torch.stack([pack.loss / len(pack.training), val_mse]).cpu().numpy()
 
 
 def _orders(shuffles: Sequence[torch.Generator], size: int) -> NDArray[np.int64]:

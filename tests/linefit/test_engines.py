@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from linefit.architectures import build
-from linefit.engines import StreamedImages, engine_for, image_source, resolve_device
+from linefit.engines import (
+    StreamedImages,
+    engine_for,
+    image_source,
+    random_state_kept,
+    resolve_device,
+)
 from linefit.fused import instruction_set
 from linefit.images import lab_images
 from linefit.training import predict
@@ -82,3 +88,20 @@ def test_nothing_of_a_streamed_batch_stays():
 def test_a_device_that_is_not_there_is_refused(device):
     with pytest.raises(ValueError, match=device):
         resolve_device(device)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
+def test_only_the_devices_own_random_state_is_kept(device, monkeypatch):
+    """Torch's default would take memory on each of several GPUs."""
+    asked = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(("get", device)))
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda state, device: asked.append(("set", device))
+    )
+    before = torch.get_rng_state()
+    with random_state_kept(torch.device(device)):
+        torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    kept = torch.device(device)
+    assert asked == ([] if device == "cpu" else [("get", kept), ("set", kept)])

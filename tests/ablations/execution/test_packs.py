@@ -9,7 +9,7 @@ import torch
 from ablations.driver import Options
 from ablations.execution import packs as packs_module
 from ablations.execution import workers as workers_module
-from ablations.execution.cells import train_cell
+from ablations.execution.cells import prepare, train_cell
 from ablations.execution.jobs import jobs_of
 from ablations.execution.packs import train_cells
 from ablations.execution.workers import Finished, Progress, run_cells
@@ -193,3 +193,11 @@ def test_convolutions_and_products_round_only_when_asked_to(tf32, precision):
     ]
     set_precision(tf32=False, device=torch.device("cuda"))
     assert found == [precision] * 2
+
+
+@pytest.mark.parametrize(("device", "made_current"), [("cpu", []), ("cuda:1", ["cuda:1"])])
+def test_a_worker_makes_its_gpu_the_current_one(device, made_current, monkeypatch):
+    found = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: found.append(str(device)))
+    prepare(CELLS[0].protocol, torch.device(device))
+    assert found == made_current

@@ -109,6 +109,8 @@ def test_an_exception_is_an_outcome_with_its_traceback():
         MemoryError("no"),
         torch.OutOfMemoryError("no"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_an_exhausted_memory_is_told_apart(monkeypatch, error):
@@ -117,6 +119,20 @@ def test_an_exhausted_memory_is_told_apart(monkeypatch, error):
 
     monkeypatch.setattr(cells_module, "_train_cell", fail)
     assert train_cell(CELLS[0], "cpu", nothing).status == "oom"
+
+
+def test_an_exhausted_memory_is_told_apart_behind_the_error_that_it_led_to(monkeypatch):
+    """As when a step is recorded: the end of the recording fails too."""
+
+    def fail(*arguments):
+        try:
+            raise torch.OutOfMemoryError("too much")
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error")
+
+    monkeypatch.setattr(cells_module, "_train_cell", fail)
+    outcome = train_cell(CELLS[0], "cpu", nothing)
+    assert (outcome.status, outcome.message) == ("oom", "OutOfMemoryError: too much")
 
 
 def test_a_cell_over_its_time_is_stopped_and_the_next_one_trained():

@@ -59,7 +59,7 @@ def peak(levels: Levels, width: int, cells: int) -> tuple[int, Shape, PackImages
     with PeakMemory() as memory:
         pack = Pack(nets, shape, [1e-3] * cells, examples, 128)
         before = pack.snapshot()
-        pack.epoch(orders)
+        pack.epoch(pack.plan(orders))
     pack.restore(before)
     return memory.peak, shape, images
 

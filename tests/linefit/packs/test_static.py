@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -86,8 +88,8 @@ def test_steps_are_one_fixed_sequence_without_the_host(
         nets_of(levels, range(3), torch.float32), data(SIZE), torch.float32, None, capture
     )
     order = np.arange(SIZE)[None].repeat(1 if cells_share_order else 3, 0)
-    pack.epoch(order)
-    pack.epoch(order[:, ::-1].copy())
+    pack.epoch(pack.plan(order))
+    pack.epoch(pack.plan(order[:, ::-1].copy()))
     first = capture.steps[1]  # the tables of the data set are made in the first step of all
     assert len(capture.steps) == 8
     for recording in capture.steps[1:]:
@@ -119,9 +121,17 @@ def test_an_epoch_runs_on_tensors_without_values(levels: Levels) -> None:
         images = PackImages(split.pixels, shape.convolutions, CPU)
         training = PackExamples(images, torch.empty(len(split), 2))
         pack = Pack(nets, shape, [1e-3, 1e-2], training, BATCH)
-        pack.epoch(np.arange(len(split))[None])
+        pack.epoch(pack.plan(np.arange(len(split))[None]))
         predictions, exhausted = pack.predict(images)
         assert pack.loss.shape == exhausted.shape == (2,)
         assert predictions.shape == (2, len(split), 2)
         with pytest.raises(DynamicOutputShapeException):
             pack.loss.nonzero()
+
+
+def test_on_another_device_all_tensors_are_there_and_only_orders_come_from_the_host() -> None:
+    """An epoch's orders of whole batches and of the remainder are the only things that move; no step moves any."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.linefit.packs.another_device"], capture_output=True, text=True
+    )
+    assert ran.stdout.splitlines() == [f"{'-'.join(levels)} 2 [0]" for levels in NETS], ran.stderr

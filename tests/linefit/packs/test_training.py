@@ -160,6 +160,23 @@ def test_predictions_are_the_nets_own_in_batches_of_any_size(
             torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("levels", NETS[:2], ids="-".join)
+def test_epochs_prepared_ahead_are_those_prepared_in_turn(levels: Levels) -> None:
+    """To the bit."""
+    nets, runs = trained(levels, [0, 1], torch.float32, epochs=3)
+    others = nets_of(levels, [0, 1], torch.float32)
+    pack, shuffles = pack_of(others, TRAIN, torch.float32), generators([0, 1])
+    losses = []
+    for _ in range(3):
+        orders = np.stack([torch.randperm(SIZE, generator=each).numpy() for each in shuffles])
+        pack.epoch(pack.plan(orders))
+        losses.append((pack.loss / SIZE).tolist())
+    pack.write_to(others)
+    assert np.stack([run.train_loss for run in runs], 1).tolist() == losses
+    for net, other in zip(nets, others, strict=True):
+        assert all(map(torch.equal, net.parameters(), other.parameters()))
+
+
 class Recorder:
     """Captures as CUDA does: steps of warming up that are undone, then a step that later calls repeat."""
 
@@ -200,12 +217,34 @@ def test_a_batch_that_needs_more_room_is_captured_anew() -> None:
     pack = pack_of(nets, TRAIN, F64, capture=recorder)
     counts = pack.training.images.counts(2)
     scarce, dense = np.argsort(counts)[:BATCH][None], np.argsort(-counts)[:BATCH][None]
-    pack.epoch(scarce)
+    pack.epoch(pack.plan(scarce))
     assert recorder.captures == 1
-    pack.epoch(dense)
+    pack.epoch(pack.plan(dense))
     assert recorder.captures == 2
-    pack.epoch(scarce)
+    pack.epoch(pack.plan(scarce))
     assert recorder.captures == 2
+
+
+def test_a_remainder_is_captured_once() -> None:
+    """Its one batch is small and differs much: it has room for the largest images of all."""
+    recorder = Recorder()
+    nets = nets_of(NETS[1], [0], F64)
+    pack = pack_of(nets, TRAIN, F64, capture=recorder)
+    by_size = np.argsort(pack.training.images.counts(2))
+    for last in (by_size[:3], by_size[-3:], by_size[:3]):
+        pack.epoch(pack.plan(last[None]))
+    assert recorder.captures == 1
+
+
+def test_a_longer_epoch_than_the_first_has_room_too() -> None:
+    order = np.arange(SIZE)[None]
+    packs = [pack_of(nets_of(NETS[1], [0], F64), TRAIN, F64) for _ in range(2)]
+    for count in (BATCH, 2 * BATCH, SIZE):
+        packs[0].epoch(packs[0].plan(order[:, :count]))
+        for first in range(0, count, BATCH):
+            packs[1].epoch(packs[1].plan(order[:, first : min(first + BATCH, count)]))
+    for one, other in zip(*(pack.parameters for pack in packs), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
 def test_only_the_protocol_that_packs_know_is_packable() -> None:
