@@ -14,6 +14,7 @@ struct Flatten : Pools<T, LANES, ROWS> {
     // The batch's nodes, image by image, in the order of their sites.
     Buffer<int32_t> image, row;
     Buffer<int64_t> first;
+    Buffer<int64_t> begins, ends;  // [image]: its nodes in a block of sites
     Buffer<T> unit_sums, visible;  // [site][hidden]: gradient of all images that show the background there
 
     using Base::Base;
@@ -39,26 +40,61 @@ struct Flatten : Pools<T, LANES, ROWS> {
         }
     }
 
-    // out [image][hidden], before ReLU.
+    // out [image][hidden], before ReLU. A block of a channel's weights is read once for all images.
     void forward_linear(const T* weight, const T* bias, T* out) {
-        sort_by_site();
         Layer& at = this->last();
         const int hidden = program.hidden, area = tables->area();
         T* shared = unit_sums.need(hidden);
         std::memcpy(shared, bias, hidden * sizeof(T));
         std::memset(out, 0, this->images * hidden * sizeof(T));
-        for (int block = 0; block < area; block += BLOCK)
-            for (int c = 0; c < at.width; ++c)
-                for (int s = block; s < area && s < block + BLOCK; ++s) {
-                    const T* w = weight + (size_t(c) * area + s) * hidden;
+        int64_t *begin = begins.need(this->images), *end = ends.need(this->images);
+        std::memcpy(end, at.start.data, this->images * sizeof(int64_t));
+        for (int block = 0; block < area; block += BLOCK) {
+            const int next = block + BLOCK < area ? block + BLOCK : area;
+            for (int64_t n = 0; n < this->images; ++n) {
+                begin[n] = end[n];
+                while (end[n] < at.start.data[n + 1] && sites(n)[end[n]] < next) ++end[n];
+            }
+            for (int c = 0; c < at.width; ++c) {
+                const T* w = weight + size_t(c) * area * hidden;
+                for (int s = block; s < next; ++s) {
                     T value = at.value.data[size_t(at.level->class_of_site[s]) * at.stride + c];
-                    if (value != 0 || this->complete) add_scaled(shared, value, w, hidden);
-                    for (int64_t i = first.data[s]; i < first.data[s + 1]; ++i) {
-                        T change = at.difference.data[size_t(row.data[i]) * at.stride + c];
-                        if (change != 0 || this->complete) add_scaled(out + size_t(image.data[i]) * hidden, change, w, hidden);
-                    }
+                    if (value != 0 || this->complete) add_scaled(shared, value, w + size_t(s) * hidden, hidden);
                 }
+                for (int64_t n = 0; n < this->images; ++n) {
+                    if (begin[n] == end[n]) continue;
+                    int o = 0;
+                    for (; o + 8 * LANES <= hidden; o += 8 * LANES) add_nodes<8>(out, w, n, c, o);
+                    for (; o < hidden; o += LANES) add_nodes<1>(out, w, n, c, o);
+                }
+            }
+        }
         for (int64_t n = 0; n < this->images; ++n) add_scaled(out + n * hidden, T(1), shared, hidden);
+    }
+
+    // The sites of an image's nodes, which are counted as those of the batch.
+    const uint16_t* sites(int64_t n) const {
+        const Layer& at = this->layer[program.depth];
+        return tables->site.data() + at.level->start[this->order[n]] - at.start.data[n];
+    }
+
+    // To an image's hidden units from `o` on, what its nodes in the block add through a channel.
+    template <int V>
+    void add_nodes(T* out, const T* weight, int64_t n, int c, int o) {
+        Layer& at = this->last();
+        const int hidden = program.hidden;
+        const uint16_t* site = sites(n);
+        const T* difference = at.difference.data + c;
+        T* to = out + n * hidden + o;
+        Vec sum[V];
+        for (int v = 0; v < V; ++v) sum[v] = K::load(to + v * LANES);
+        for (int64_t i = begins.data[n]; i < ends.data[n]; ++i) {
+            const T change = difference[size_t(at.row.data[i]) * at.stride];
+            if (change == 0 && !this->complete) continue;
+            const T* w = weight + size_t(site[i]) * hidden + o;
+            for (int v = 0; v < V; ++v) sum[v] += change * K::load(w + v * LANES);
+        }
+        for (int v = 0; v < V; ++v) K::store(to + v * LANES, sum[v]);
     }
 
     static void add_scaled(T* to, T factor, const T* from, int count) {
@@ -76,6 +112,7 @@ struct Flatten : Pools<T, LANES, ROWS> {
     // are left alone: without decay Adam would not change them.
     template <class Update>
     void backward_linear(const T* g, const Parameters<T>& parameters, bool only_met, Update update) {
+        sort_by_site();
         Layer& at = this->last();
         const int hidden = program.hidden, area = tables->area(), stride = at.stride;
         this->zero_gradients(program.depth);
