@@ -23,6 +23,7 @@ from ablations.records.folder import STUDY_FILE, find_study, require_no_loss
 from ablations.records.loading import results_from_store
 from ablations.records.merging import same_results
 from ablations.records.results import StudyResults
+from ablations.records.running import Running
 from ablations.records.store import Store
 from ablations.records.yardsticks import store_yardsticks
 from ablations.report.outputs import Outputs, write_outputs
@@ -198,12 +199,15 @@ def train(plan: Plan, store: Store, backend: Backend, options: Options) -> None:
     with (
         closing(events),
         ProgressReport(plan.todo, len(plan.done), seconds, quiet=options.quiet) as report,
+        Running(store.path.parent) as running,
     ):
         for event in events:
             if isinstance(event, Progress):
                 report.epoch(event.cell, event.epoch)
+                running.epoch(event.cell.key, event.epoch)
                 continue
             store.put(event.cell, event.outcome, facts)
+            running.finished(event.cell.key)
             report.finished(event.cell, event.outcome)
             if options.fail_fast and event.outcome.status != "ok":
                 return

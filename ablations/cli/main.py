@@ -14,6 +14,7 @@ from ablations.cli.run import run
 from ablations.cli.streams import outlive_readers
 from ablations.cli.studies import env, export, list_studies, report
 from ablations.cli.upkeep import archive, check, clean, merge, show
+from ablations.cli.watch import watch
 
 app = typer.Typer(
     help="Ablations of CNNs that fit a line, held against least squares and the best possible.",
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command(name="list")(list_studies)
+app.command()(watch)
 app.command()(levels)
 app.command()(compare)
 app.command()(report)

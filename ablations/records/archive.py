@@ -22,7 +22,7 @@ from ablations.study.reader import NAME
 MANIFEST = "manifest.json"
 SUFFIX = ".zip"
 # Nothing of a driver's: the database goes in as one consistent snapshot.
-LEFT_OUT = re.compile(r"results\.sqlite.*|\.writing-.*|run\.log")
+LEFT_OUT = re.compile(r"results\.sqlite.*|\.writing-.*|run\.log|running\.json")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # ZIP's first date: the same results make the same file
 
 

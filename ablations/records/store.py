@@ -156,6 +156,28 @@ class Store:
         rows = self.connection.execute("SELECT DISTINCT seed FROM cells ORDER BY seed").fetchall()
         return [seed for (seed,) in rows]
 
+    def finished(self) -> dict[str, tuple[Status, float, str]]:
+        """Key -> status, seconds of training and when it ended (UTC), of every stored cell."""
+        rows = self.connection.execute("SELECT key, status, seconds, finished FROM cells")
+        return {key: (status, seconds, ended) for key, status, seconds, ended in rows}
+
+    def lines(self, key: str, split: str) -> npt.NDArray[np.float32] | None:
+        """A cell's predictions `(M, 2)` on one split, None where there are none."""
+        query = "SELECT float32 FROM predictions WHERE key = ? AND split = ?"
+        row = self.connection.execute(query, (key, split)).fetchone()
+        return None if row is None else self._pairs(row[0], "<f4")
+
+    def val_curve(self, key: str) -> npt.NDArray[np.float64]:
+        """The MSE on val after each epoch of a cell."""
+        query = "SELECT val_mse FROM epochs WHERE key = ? ORDER BY epoch"
+        rows = self.connection.execute(query, (key,)).fetchall()
+        return np.array(rows, dtype=np.float64).ravel()
+
+    def message(self, key: str) -> str:
+        """What a cell ended with, in words; empty for one that is not there."""
+        row = self.connection.execute("SELECT message FROM cells WHERE key = ?", (key,)).fetchone()
+        return "" if row is None else str(row[0])
+
     def timings(self) -> dict[str, tuple[float, str]]:
         """Key -> seconds of training and the device, of every stored cell."""
         rows = self.connection.execute("SELECT key, seconds, device FROM cells").fetchall()
