@@ -134,21 +134,27 @@ def predictions_frame(results: StudyResults) -> pd.DataFrame:
 
     `kind` is `variant` or `yardstick`; yardsticks have no seed; cells that failed have no rows.
     """
-    frames = []
+    labels: list[tuple[str, str, str, int | None]] = []
+    lines: list[npt.NDArray[np.floating[Any]]] = []
     for split in results.splits.values():
         for variant in split.variants:
-            for seed, ok, predictions in zip(
-                variant.seeds, variant.ok, variant.predictions, strict=True
-            ):
-                if ok:
-                    frames.append(
-                        _rows(split.name, "variant", variant.name, int(seed), predictions)
-                    )
+            for at in np.flatnonzero(variant.ok):
+                labels.append((split.name, "variant", variant.name, int(variant.seeds[at])))
+                lines.append(variant.predictions[at])
         for name, predictions in split.yardsticks.items():
-            frames.append(_rows(split.name, "yardstick", name, None, predictions))
-    none = _rows("", "variant", "", None, np.empty((0, 2)))
-    frame = pd.concat(frames or [none], ignore_index=True)
-    return frame.astype({"split": "category", "kind": "category", "estimator": "category"})
+            labels.append((split.name, "yardstick", name, None))
+            lines.append(predictions)
+    sizes = [len(predictions) for predictions in lines]
+    frame = pd.DataFrame(labels, columns=["split", "kind", "estimator", "seed"]).astype(
+        {"split": "category", "kind": "category", "estimator": "category", "seed": "Int64"}
+    )
+    frame = frame.loc[frame.index.repeat(sizes)].reset_index(drop=True)
+    frame["image"] = np.concatenate(
+        [np.empty(0, np.int32), *(np.arange(size, dtype=np.int32) for size in sizes)]
+    )
+    for column, output in enumerate(("slope", "intercept")):
+        frame[output] = np.concatenate([np.empty(0), *(p[:, column] for p in lines)])
+    return frame
 
 
 def images_frame(results: StudyResults) -> pd.DataFrame:
@@ -205,27 +211,6 @@ def read(study: Study, directory: Path) -> StudyResults:
         splits=splits,
         provenance=provenance,
         left_out=left_out,
-    )
-
-
-def _rows(
-    split: str,
-    kind: str,
-    estimator: str,
-    seed: int | None,
-    predictions: npt.NDArray[np.floating[Any]],
-) -> pd.DataFrame:
-    size = len(predictions)
-    return pd.DataFrame(
-        {
-            "split": split,
-            "kind": kind,
-            "estimator": estimator,
-            "seed": pd.array([pd.NA if seed is None else seed] * size, dtype="Int64"),
-            "image": np.arange(size, dtype=np.int32),
-            "slope": predictions[:, 0].astype(np.float64),
-            "intercept": predictions[:, 1].astype(np.float64),
-        }
     )
 
 

@@ -90,9 +90,8 @@ def write_outputs(
     write_text(paths[-1], summary_markdown(results, comparisons, command))
     figures = directory / "figures"
     first = list(results.splits)[:1]
-    paths += write_figures(
-        results, figures, {split: evaluation_images(split).pixels for split in first}
-    )
+    pixels = {split: evaluation_images(split).pixels for split in first}
+    paths += write_figures(results, figures, pixels, comparisons)
     paths.append(directory / "report.html")
     write_report(results, comparisons, figures, paths[-1], command=command)
     paths.append(write_index(directory.parent))

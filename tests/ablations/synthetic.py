@@ -5,9 +5,10 @@ Errors are heavy-tailed and have seed and image effects, as those of trained net
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice, product
+from math import prod
 
 import numpy as np
 import pandas as pd
@@ -25,13 +26,13 @@ from linefit.images import lab_images
 from linefit.protocol import Protocol
 
 RANDOM_OFFSET = 99_999  # the lab's test split
-FACTORS = ("architecture", "coordinates", "pooling", "width")
-LEVELS = (
-    ("conv2", "conv1", "conv3-wide"),
-    ("none", "cartesian", "radial", "sinusoidal-8", "cartesian-centred-scaled"),
-    ("max", "log-sum-exp"),
-    (48, 8),
-)
+GRID: Mapping[str, Sequence[Level]] = {
+    "architecture": ("conv2", "conv1", "conv3-wide"),
+    "coordinates": ("none", "cartesian", "radial", "sinusoidal-8", "cartesian-centred-scaled"),
+    "pooling": ("max", "log-sum-exp"),
+    "width": (48, 8),
+}
+FACTORS = tuple(GRID)
 # RMS error relative to least squares, whose MSE on the lab's test split is 0.0788.
 YARDSTICKS = {
     "least_squares": 1.0,
@@ -54,26 +55,36 @@ def synthetic_results(
     epochs: int = 10,
     splits: tuple[str, ...] = ("test",),
     seed: int = 0,
+    grid: Mapping[str, Sequence[Level]] | None = None,
 ) -> StudyResults:
-    """Results with `n_variants` (at most 60) of `n_seeds` cells each.
+    """Results with `n_variants` of `n_seeds` cells each, the first of `GRID`, which has 60, and of more widths.
 
-    `failures` maps (variant, seed), both counted from 0, to a status.
+    `failures` maps (variant, seed), both counted from 0, to a status. All variants of a `grid` over the same factors
+    instead, whose levels have effects of their own on the error, the first factor's the largest.
     """
     rng = np.random.default_rng(seed)
     failures = failures or {}
-    grid = list(islice(product(*LEVELS), n_variants))
+    if grid is None:
+        others = prod(len(GRID[factor]) for factor in FACTORS[:-1])
+        widths = (48, 8, *range(49, 49 + max(-(-n_variants // others) - 2, 0)))
+        levels_of = [*(GRID[factor] for factor in FACTORS[:-1]), widths]
+        rows = list(islice(product(*levels_of), n_variants))
+        log_rms = {row: rng.uniform(-0.7, 0.7) for row in rows}
+    else:
+        rows = list(product(*(grid[factor] for factor in FACTORS)))
+        log_rms = _log_rms(grid, rows, rng)
     protocol = Protocol(epochs=epochs)
-    names = ["-".join(map(str, row[:-1])) + f"-w{row[-1]}" for row in grid]
+    names = ["-".join(map(str, row[:-1])) + f"-w{row[-1]}" for row in rows]
     levels = {
         name: {**dict(zip(FACTORS, row, strict=True)), **asdict(protocol)}
-        for name, row in zip(names, grid, strict=True)
+        for name, row in zip(names, rows, strict=True)
     }
     status = {
         (name, k): failures.get((v, k), "ok")
         for v, name in enumerate(names)
         for k in range(n_seeds)
     }
-    rms = {name: 10 ** rng.uniform(-0.7, 0.7) for name in names}
+    rms = {name: 10 ** log_rms[row] for name, row in zip(names, rows, strict=True)}
     curves = [
         curve
         for (name, k), end in status.items()
@@ -136,6 +147,18 @@ def synthetic_results(
             "gpu": None,
         },
     )
+
+
+def _log_rms(
+    grid: Mapping[str, Sequence[Level]], rows: Sequence[tuple[Level, ...]], rng: np.random.Generator
+) -> dict[tuple[Level, ...], float]:
+    """Of each row: an effect a factor's level, one of the first two factors together, and a little of its own."""
+    found = dict.fromkeys(rows, 0.0)
+    for at, factor in enumerate(FACTORS):
+        effect = {level: rng.normal(0, 0.5 / (at + 1)) for level in grid[factor]}
+        found = {row: value + effect[row[at]] for row, value in found.items()}
+    both = {pair: rng.normal(0, 0.15) for pair in product(*(grid[f] for f in FACTORS[:2]))}
+    return {row: value + both[row[:2]] + rng.normal(0, 0.05) for row, value in found.items()}
 
 
 def _split(

@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ablations.records.results import FloatArray, StudyResults
+from ablations.comparison.scored import Estimator
+from ablations.records.results import FloatArray, SplitResults, StudyResults
 from ablations.report.plots.style import (
     BLUE,
     INK,
@@ -23,39 +27,44 @@ from ablations.report.plots.style import (
     log_axis,
     page,
 )
-from ablations.report.plots.summary import Summary, summarise
+from ablations.report.plots.summary import summarise
 
 HEIGHT, WIDTH = 3.0, 3.9  # inches of a panel
 LEFT = 0.65  # inches for the labels of an error axis
 FOOTER = 0.5
 NAMED = 3  # variants, up to which all have a letter; of more, whose letters might meet, those on a front
+WHISKERS = 300  # variants, up to which intervals are drawn
 LETTERS = string.ascii_uppercase  # of variants, best first
 COSTS = {"seconds": "training time of a cell (s, median)", "parameters": "parameters"}
 
 
-def plot_cost(results: StudyResults, split: str) -> Figure:
+def plot_cost(
+    results: StudyResults, split: str, *, known: Mapping[str, Estimator] | None = None
+) -> Figure:
     """MSE on a split against seconds of training and parameters, a point a variant with its interval.
 
-    The line joins the Pareto front: the variants than which no other is both cheaper and better. Raises ValueError for
-    a split that the results do not have.
+    The line joins the Pareto front: the variants than which no other is both cheaper and better. `known`: the split's
+    `estimators` where they are at hand. Raises ValueError for a split that the results do not have.
     """
-    summaries = summarise(results.split(split), "mse")
-    errors = np.array([summary.scored_mean for summary in summaries])
-    ends = [end for s in summaries if s.scored for end in (s.scored.low, s.scored.high)]
-    shown = np.array([*errors, *np.clip(ends, errors.min() / 3, errors.max() * 3)])
+    table = cost_data(results, split, known=known)
+    names, errors = table["variant"].tolist(), table["mse"].to_numpy()
+    ends = table[["low", "high"]].to_numpy()
+    shown = np.array(
+        [*errors, *np.clip(ends[np.isfinite(ends)], errors.min() / 3, errors.max() * 3)]
+    )
     limits = (float(shown.min()) / 1.4, float(shown.max()) * 1.4)
-    costs = {cost: _costs(results, summaries, cost) for cost in COSTS}
+    costs = {cost: table[cost].to_numpy() for cost in COSTS}
     fronts = {cost: pareto_front(values, errors) for cost, values in costs.items()}
     on_a_front = {int(i) for front in fronts.values() for i in front}
-    few = len(summaries) <= NAMED
-    named = sorted(range(len(summaries)) if few else on_a_front, key=lambda i: errors[i])
+    few = len(names) <= NAMED
+    named = sorted(range(len(names)) if few else on_a_front, key=lambda i: errors[i])
     letters = dict(zip(named, LETTERS, strict=False))
     with mpl.rc_context(THEME):
         canvas = page(
             2 * (LEFT + WIDTH),
             HEIGHT + FOOTER,
             title=f"{results.study.title}: MSE on {split} against cost",
-            note=_note(summaries, letters),
+            note=_note(results.split(split), names, letters),
             legend=[
                 Line2D([], [], label="a variant", color=MUTED, marker="o", linestyle=""),
                 Line2D([], [], label="none is cheaper and better", color=BLUE, marker="o"),
@@ -67,28 +76,46 @@ def plot_cost(results: StudyResults, split: str) -> Figure:
             axes.set_xlabel(f"{label}, log scale")
             axes.set_ylabel("MSE (log scale)" if i == 0 else "")
             axes.tick_params(labelsize=SMALL)
-            _draw(axes, summaries, costs[cost], errors, fronts[cost])
+            _draw(axes, costs[cost], errors, ends, fronts[cost])
             for j, letter in letters.items():
                 if (few or j in fronts[cost]) and np.isfinite(costs[cost][j]):
                     _letter(axes, letter, (costs[cost][j], errors[j]))
         return canvas.figure
 
 
-def _costs(results: StudyResults, summaries: Sequence[Summary], cost: str) -> FloatArray:
-    """The median of a variant's cells; NaN where none has it."""
-    by_variant = results.cells.groupby("variant")[cost].median()
-    values: FloatArray = by_variant.reindex([s.name for s in summaries]).to_numpy(
-        np.float64, na_value=np.nan
+def cost_data(
+    results: StudyResults, split: str, *, known: Mapping[str, Estimator] | None = None
+) -> pd.DataFrame:
+    """A row a variant: `mse`, `low`, `high`, the median `seconds` and `parameters` of its cells, NaN where none has it,
+    and whether it is on the front of each.
+    """
+    summaries = summarise(results.split(split), "mse", known=known)
+    names = [summary.name for summary in summaries]
+    errors = np.array([summary.scored_mean for summary in summaries])
+    table = pd.DataFrame(
+        {
+            "variant": names,
+            "mse": errors,
+            "low": [getattr(summary.scored, "low", np.nan) for summary in summaries],
+            "high": [getattr(summary.scored, "high", np.nan) for summary in summaries],
+        }
     )
-    return values
+    medians = results.cells.groupby("variant")[list(COSTS)].median().reindex(names)
+    for cost in COSTS:
+        table[cost] = medians[cost].to_numpy(np.float64, na_value=np.nan)
+        front = pareto_front(table[cost].to_numpy(), errors)
+        table[f"on_front_of_{cost}"] = np.isin(np.arange(len(names)), front)
+    return table
 
 
-def _note(summaries: Sequence[Summary], letters: Mapping[int, str]) -> str:
-    names = "; ".join(f"{letter} {summaries[i].name}" for i, letter in letters.items())
+def _note(split: SplitResults, names: Sequence[str], letters: Mapping[int, str]) -> str:
+    named = "; ".join(f"{letter} {names[i]}" for i, letter in letters.items())
+    whiskers = " with its 95% interval" if len(names) <= WHISKERS else ""
     return (
-        "A point is a variant's mean over seeds and images with its 95% interval; failed seeds count as the constant "
-        "predictor. The line joins the variants than which no other is both cheaper and better. "
-        + (f"{names}. " if names else "")
+        f"A point is a variant's mean over seeds and the {len(split.params):,} images of {split.name}{whiskers}; "
+        "failed seeds count as the constant predictor. The line joins the variants than which no other is both "
+        "cheaper and better. "
+        + (f"{named}. " if named else "")
         + "Seconds are those of the machine that trained the cells, and of how many it trained at once."
     )
 
@@ -111,19 +138,36 @@ def pareto_front(costs: FloatArray, errors: FloatArray) -> npt.NDArray[np.intp]:
 
 def _draw(
     axes: Axes,
-    summaries: Sequence[Summary],
     costs: FloatArray,
     errors: FloatArray,
+    ends: FloatArray,
     front: npt.NDArray[np.intp],
 ) -> None:
     finite = costs[np.isfinite(costs) & (costs > 0)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (1.0, 1.0)
     pad = max((high / low) ** 0.08, 1.5)
     log_axis(axes, "x", low / pad, high * pad)
-    for i, summary in enumerate(summaries):
-        colour = BLUE if i in front else MUTED
-        if summary.scored is not None:
-            ends = [summary.scored.low, summary.scored.high]
-            axes.plot([costs[i]] * 2, ends, color=colour, linewidth=1.0, alpha=0.7)
-        axes.plot(costs[i], errors[i], color=colour, marker="o", markersize=4.5, linestyle="")
-    axes.plot(costs[front], errors[front], color=BLUE, linewidth=1.0, zorder=1)
+    on_front = np.isin(np.arange(len(costs)), front)
+    many = len(costs) > WHISKERS
+    for chosen, colour in ((~on_front, MUTED), (on_front, BLUE)):
+        drawn = chosen & np.isfinite(costs)
+        has_interval = drawn & np.isfinite(ends).all(axis=1)
+        if not many:
+            lines = [
+                [(x, y_low), (x, y_high)]
+                for x, (y_low, y_high) in zip(costs[has_interval], ends[has_interval], strict=True)
+            ]
+            axes.add_collection(
+                LineCollection(lines, colors=colour, linewidths=1.0, alpha=0.7), autolim=False
+            )
+        sns.scatterplot(
+            x=costs[drawn],
+            y=errors[drawn],
+            ax=axes,
+            color=colour,
+            s=12 if many else 24,
+            linewidth=0.3,
+            zorder=3,
+            rasterized=many,
+        )
+    axes.plot(costs[front], errors[front], color=BLUE, linewidth=1.0, zorder=2)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ablations.comparison.metrics import variant_errors
+from ablations.comparison.scored import Estimator, estimators
 from ablations.comparison.spelling import number
 from ablations.records.results import FloatArray, SplitResults, StudyResults
+from ablations.report.plots.ranking import spread
 from ablations.report.plots.style import (
     INK,
     MUTED,
@@ -55,25 +57,24 @@ def plot_gallery(
     pixels: npt.NDArray[np.bool_],
     *,
     variants: Sequence[str] | None = None,
+    known: Mapping[str, Estimator] | None = None,
 ) -> Figure:
     """Images of an evaluation split with the lines that estimators put through them.
 
     `pixels` is `(M, dim, dim)`, the images of the split. `variants` (at most four, by default spread evenly from the
     best to the worst MSE) are each shown by the seed with the median MSE. The images are those at fixed quantiles of
-    the error averaged over these nets, so anyone gets the same ones. Raises ValueError for other pixels, splits and
-    variants.
+    the error averaged over these nets, so anyone gets the same ones. `known`: the split's `estimators` where they are
+    at hand. Raises ValueError for other pixels, splits and variants.
     """
     data = results.split(split)
     if pixels.ndim != 3 or len(pixels) != len(data.params):
         raise ValueError(
             f"pixels {pixels.shape} are not the {len(data.params)} images of split {split!r}: (M, dim, dim) is needed"
         )
-    nets = _choose(data, variants)
-    errors = np.mean([net.errors for net in nets], axis=0) if nets else np.zeros(len(data.params))
-    order = np.argsort(errors, kind="stable")
-    ranks = [round(q * (len(order) - 1)) for q in QUANTILES]
+    nets = _choose(data, variants, known or estimators(data, "mse"))
+    errors, images = _images(nets, len(data.params))
     least_squares = data.yardsticks.get("least_squares")
-    rows = -(-len(ranks) // COLUMNS)
+    rows = -(-len(images) // COLUMNS)
     with mpl.rc_context(THEME):
         canvas = page(
             LEFT + COLUMNS * PANEL + (COLUMNS - 1) * GAP,
@@ -82,12 +83,11 @@ def plot_gallery(
             note=_note(results, split, nets, variants is None and len(nets) < len(data.variants)),
             legend=_legend(nets, least_squares is not None),
         )
-        for i, (quantile, rank) in enumerate(zip(QUANTILES, ranks, strict=True)):
+        for i, (quantile, image) in enumerate(zip(QUANTILES, images, strict=True)):
             row, column = divmod(i, COLUMNS)
             axes = canvas.axes(
                 LEFT + column * (PANEL + GAP), row * (PANEL + TITLE) + TITLE, PANEL, PANEL
             )
-            image = int(order[rank])
             lines: list[tuple[FloatArray, Style]] = [(data.params[image], TRUE)]
             lines += [
                 (net.predictions[image], {"color": colour, "linestyle": dashes, "linewidth": 1.5})
@@ -111,13 +111,46 @@ def plot_gallery(
                 pad=3,
             )
             axes.tick_params(
-                labelsize=SMALL, labelleft=column == 0, labelbottom=i + COLUMNS >= len(ranks)
+                labelsize=SMALL, labelleft=column == 0, labelbottom=i + COLUMNS >= len(images)
             )
             if column == 0:
                 axes.set_ylabel("y (pixels)")
-            if i + COLUMNS >= len(ranks):
+            if i + COLUMNS >= len(images):
                 axes.set_xlabel("x (pixels)")
         return canvas.figure
+
+
+def gallery_data(
+    results: StudyResults, split: str, *, known: Mapping[str, Estimator] | None = None
+) -> pd.DataFrame:
+    """The lines that `plot_gallery` draws, a row an image and estimator; `true` is the line that the pixels are of."""
+    data = results.split(split)
+    nets = _choose(data, None, known or estimators(data, "mse"))
+    answers = {"true": data.params.astype(np.float64)}
+    answers |= {net.variant: net.predictions.astype(np.float64) for net in nets}
+    if "least_squares" in data.yardsticks:
+        answers["least_squares"] = data.yardsticks["least_squares"]
+    seeds = {net.variant: net.seed for net in nets}
+    rows = [
+        {
+            "quantile": quantile,
+            "image": image,
+            "estimator": name,
+            "seed": seeds.get(name, pd.NA),
+            "slope": float(lines[image, 0]),
+            "intercept": float(lines[image, 1]),
+        }
+        for quantile, image in zip(QUANTILES, _images(nets, len(data.params))[1], strict=True)
+        for name, lines in answers.items()
+    ]
+    return pd.DataFrame(rows).astype({"seed": "Int64"})
+
+
+def _images(nets: Sequence[Net], n_images: int) -> tuple[FloatArray, list[int]]:
+    """The nets' mean error of each image `(M,)`, and the images at its quantiles."""
+    errors = np.mean([net.errors for net in nets], axis=0) if nets else np.zeros(n_images)
+    order = np.argsort(errors, kind="stable")
+    return errors, [int(order[round(q * (n_images - 1))]) for q in QUANTILES]
 
 
 def clip_line(line: FloatArray, dim: int) -> FloatArray | None:
@@ -133,7 +166,9 @@ def clip_line(line: FloatArray, dim: int) -> FloatArray | None:
     return np.array([x, slope * x + intercept])
 
 
-def _choose(split: SplitResults, names: Sequence[str] | None) -> list[Net]:
+def _choose(
+    split: SplitResults, names: Sequence[str] | None, known: Mapping[str, Estimator]
+) -> list[Net]:
     variants = {variant.name: variant for variant in split.variants if variant.ok.any()}
     if names is not None:
         unknown = [name for name in names if name not in variants]
@@ -141,20 +176,25 @@ def _choose(split: SplitResults, names: Sequence[str] | None) -> list[Net]:
             raise ValueError(
                 f"variants {list(names)}: at most {MAX_NETS} of {', '.join(variants)} (those with a seed that is ok)"
             )
+    else:
+        middle = {name: _median_seed(known[name])[1] for name in variants}
+        names = list(variants)
+        if len(names) > MAX_NETS:
+            names = spread(sorted(names, key=middle.__getitem__), MAX_NETS)
     nets = []
-    for name in variants if names is None else names:
-        variant = variants[name]
-        errors = variant_errors(split, variant)
-        ok = np.flatnonzero(variant.ok)
-        by_mse = ok[np.argsort(errors[ok].mean(axis=1), kind="stable")]
-        median = by_mse[(len(by_mse) - 1) // 2]
-        nets.append(
-            Net(name, int(variant.seeds[median]), variant.predictions[median], errors[median])
-        )
-    if names is None and len(nets) > MAX_NETS:
-        nets.sort(key=lambda net: net.errors.mean())
-        nets = [nets[round(i)] for i in np.linspace(0, len(nets) - 1, MAX_NETS)]
+    for name in names:
+        variant, (seed, _) = variants[name], _median_seed(known[name])
+        errors = known[name].errors[seed]
+        nets.append(Net(name, int(variant.seeds[seed]), variant.predictions[seed], errors))
     return nets
+
+
+def _median_seed(variant: Estimator) -> tuple[int, float]:
+    """Position and MSE of the seed with the median MSE of those that are ok, of an even number the lower middle one."""
+    ok = np.flatnonzero(variant.ok)
+    mse = variant.errors[ok].mean(axis=1)
+    middle = np.argsort(mse, kind="stable")[(len(ok) - 1) // 2]
+    return int(ok[middle]), float(mse[middle])
 
 
 def _draw(

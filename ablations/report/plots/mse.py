@@ -5,31 +5,40 @@ What is drawn comes from `ablations.report.plots.summary`; nothing is estimated 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablations.comparison.aggregates import AGGREGATES
 from ablations.comparison.metrics import METRICS
-from ablations.comparison.scored import estimators, published_values
+from ablations.comparison.scored import Estimator, estimators, published_values
 from ablations.comparison.spelling import number
-from ablations.records.results import StudyResults
-from ablations.report.plots.rows import Flag, Panel, draw_panel, heading, legend, note
-from ablations.report.plots.style import (
-    GAP,
-    SMALL,
-    THEME,
-    page,
-    text_inches,
+from ablations.records.results import SplitResults, StudyResults
+from ablations.report.plots.flags import Flag
+from ablations.report.plots.layout import Layout, layout_of
+from ablations.report.plots.overview import Overview, draw_overview
+from ablations.report.plots.ranking import restricted
+from ablations.report.plots.rows import (
+    Panel,
+    draw_panel,
+    heading,
+    legend,
+    note,
 )
-from ablations.report.plots.summary import Summary, summarise
+from ablations.report.plots.style import FONT, GAP, SMALL, THEME, page, text_inches, wrap
+from ablations.report.plots.summary import Summary, summarise, summary_table
 
-ROW = 0.31  # inches a variant takes
+ROW, COMPACT = 0.31, 0.2  # inches a variant takes where they are few, and where they are many
+FEW = 30  # variants
+LABEL = 3.6  # inches of a variant's name, longer ones are broken
 FOOTER = 0.66  # inches for the labels of the error axis
 VARIANT_HEADER = "variant   seeds ok"
+ZOOM = 0.5  # variants that take up less of the axis than this get an axis of their own
+ALONE = 5  # variants, up to which one axis holds everything
 
 YARDSTICK_NAMES = {
     "chebyshev": "Chebyshev",
@@ -41,33 +50,82 @@ YARDSTICK_NAMES = {
 
 
 def plot_mse(
-    results: StudyResults, split: str, *, metric: str = "mse", ax: Axes | None = None
+    results: StudyResults,
+    split: str,
+    *,
+    metric: str = "mse",
+    ax: Axes | None = None,
+    known: Mapping[str, Estimator] | None = None,
 ) -> Figure:
     """A metric (MSE by default) by variant on an evaluation split: seeds, interval, yardsticks, published values.
 
-    With `ax` it is drawn into these axes, without title and notes, and their figure is returned. Raises ValueError for
-    a split that the results do not have, and for an unknown metric.
+    More than 8 variants are sorted, of more than 100 the best and the worst are drawn. With `ax` it is drawn into these
+    axes, without title and notes, and their figure is returned. `known`: the split's `estimators` for this metric where
+    they are at hand. Raises ValueError for a split that the results do not have, and for an unknown metric.
     """
+    data = results.split(split)
+    known = known or estimators(data, metric)
+    layout = layout_of(results, data, metric, known)
+    width = 5.2 if ax is None else _inches(ax)[0]
+    panel = _panel(results, data, metric, known, layout, width)
     if ax is None:
-        panel = _panel(results, split, metric, width=5.2)
-        return _figure(
-            f"{results.study.title}: {METRICS[metric].words} by variant on {split}", [panel]
+        title = f"{results.study.title}: {METRICS[metric].words} by variant on {split}"
+        return _figure(title, [panel])
+    return _into(ax, panel, labelled=True)
+
+
+def plot_slope_intercept(
+    results: StudyResults,
+    split: str,
+    *,
+    ax: Sequence[Axes] | None = None,
+    known: Mapping[str, Estimator] | None = None,
+) -> Figure:
+    """The squared errors of slope and of intercept by variant, in a panel each, or in the two axes of `ax`.
+
+    Variants stand as in `plot_mse`, by their MSE, for which `known` is. Raises as `plot_mse`.
+    """
+    data = results.split(split)
+    layout = layout_of(results, data, "mse", known or estimators(data, "mse"))
+    few = restricted(data, layout.shown.names)
+    metrics = ("slope", "intercept")
+    widths = [3.4, 3.4] if ax is None else [_inches(axes)[0] for axes in ax]
+    if len(widths) != len(metrics):
+        raise ValueError(
+            f"ax holds {len(widths)} axes, one for the slope and one for the intercept"
         )
-    figure = ax.get_figure(root=True)
-    assert figure is not None  # axes that were removed from theirs cannot be drawn into
-    extent = ax.get_window_extent()
-    panel = _panel(results, split, metric, width=extent.width / figure.dpi)
-    draw_panel(ax, panel, extent.height / figure.dpi)
-    ax.set_yticks(range(len(panel.summaries)), _labels(panel))
+    panels = [
+        _panel(results, few, metric, estimators(few, metric), layout, width)
+        for metric, width in zip(metrics, widths, strict=True)
+    ]
+    if ax is None:
+        title = f"{results.study.title}: errors of slope and of intercept by variant on {split}"
+        return _figure(title, panels)
+    for axes, panel in zip(ax, panels, strict=True):
+        figure = _into(axes, panel, labelled=panel is panels[0])
     return figure
 
 
-def plot_slope_intercept(results: StudyResults, split: str) -> Figure:
-    """The squared errors of slope and of intercept by variant, in a panel each. Raises as `plot_mse`."""
-    panels = [_panel(results, split, metric, width=3.4) for metric in ("slope", "intercept")]
-    return _figure(
-        f"{results.study.title}: errors of slope and of intercept by variant on {split}", panels
-    )
+def mse_data(
+    results: StudyResults,
+    split: str,
+    *,
+    metrics: Sequence[str] = ("mse",),
+    known: Mapping[str, Estimator] | None = None,
+) -> pd.DataFrame:
+    """The numbers that `plot_mse` draws, of two `metrics` those of `plot_slope_intercept`: see `summary_table`."""
+    data = results.split(split)
+    ranking = known or estimators(data, "mse")
+    chosen = layout_of(results, data, "mse", ranking).shown
+    few = restricted(data, chosen.names)
+    tables = []
+    for metric in metrics:
+        found = ranking if metric == "mse" else estimators(few, metric)
+        published = published_values(results.study, split, metric)
+        yardsticks = {name: float(found[name].scores.mean()) for name in data.yardsticks}
+        table = summary_table(summarise(few, metric, known=found), published, yardsticks)
+        tables.append(table.assign(metric=metric))
+    return pd.concat(tables, ignore_index=True)
 
 
 def stack_flags(positions: Sequence[float], widths: Sequence[float]) -> list[int]:
@@ -84,22 +142,58 @@ def stack_flags(positions: Sequence[float], widths: Sequence[float]) -> list[int
     return rows
 
 
-def _panel(results: StudyResults, split_name: str, metric: str, width: float) -> Panel:
-    split = results.split(split_name)
-    summaries = summarise(split, metric)
-    published = published_values(results.study, split_name, metric)
+def _panel(
+    results: StudyResults,
+    split: SplitResults,
+    metric: str,
+    known: Mapping[str, Estimator],
+    layout: Layout,
+    width: float,
+) -> Panel:
+    point = AGGREGATES[METRICS[metric].aggregate].point
+    summaries = summarise(split, metric, layout.shown.names, known)
+    published = published_values(results.study, split.name, metric)
     published = {s.name: published[s.name] for s in summaries if s.name in published}
-    known, point = estimators(split, metric), AGGREGATES[METRICS[metric].aggregate].point
     means = {name: point(known[name].scores) for name in split.yardsticks}
     means = {name: mean for name, mean in means.items() if np.isfinite(mean) and mean > 0}
+    texts = [f"{METRICS[metric].aggregate} [95% CI]", *(summary.value for summary in summaries)]
+    spill = GAP + max(text_inches(text, SMALL) for text in texts)
+    own = _data_limits(summaries, list(published.values()))
+    full = _data_limits(summaries, [*means.values(), *published.values()])
+    zoomed = len(summaries) > ALONE and np.log(own[1] / own[0]) < ZOOM * np.log(full[1] / full[0])
+    flags, full = _flags(means, full, width, spill)
+    overview = None
+    if zoomed:
+        everything = [point(known[variant.name].scores) for variant in split.variants]
+        overview = Overview(flags, everything, full, own)
+    return Panel(
+        metric=metric,
+        split=split,
+        summaries=summaries,
+        published=published,
+        flags=[] if overview else flags,
+        lines=means,
+        population=any(known[name].known for name in split.yardsticks),
+        limits=own if overview else full,
+        width=width,
+        spill=spill,
+        row=ROW if len(summaries) <= FEW else COMPACT,
+        key=layout.key,
+        overview=overview,
+        shown=layout.shown,
+    )
+
+
+def _flags(
+    means: Mapping[str, float], limits: tuple[float, float], width: float, spill: float
+) -> tuple[list[Flag], tuple[float, float]]:
+    """Labelled yardsticks, and limits between which their labels have room."""
+    low, high = limits
     labels = [
         f"{YARDSTICK_NAMES.get(name, name.replace('_', ' '))} {number(mean)}"
         for name, mean in means.items()
     ]
     widths = [text_inches(label, SMALL) + GAP for label in labels]
-    texts = [f"{METRICS[metric].aggregate} [95% CI]", *(summary.value for summary in summaries)]
-    spill = GAP + max(text_inches(text, SMALL) for text in texts)
-    low, high = _data_limits(summaries, [*means.values(), *published.values()])
     for mean, label_width in zip(means.values(), widths, strict=True):
         # A label that begins here must end before the next panel does.
         room = max(width + spill - label_width, 0.2 * width)
@@ -107,13 +201,13 @@ def _panel(results: StudyResults, split_name: str, metric: str, width: float) ->
     positions = [width * np.log(mean / low) / np.log(high / low) for mean in means.values()]
     rows = stack_flags(positions, widths)
     flags = [Flag(*flag) for flag in zip(means, means.values(), labels, rows, strict=True)]
-    population = any(known[name].known for name in split.yardsticks)
-    return Panel(metric, split, summaries, published, flags, population, (low, high), width, spill)
+    return flags, (low, high)
 
 
 def _data_limits(summaries: Sequence[Summary], others: Sequence[float]) -> tuple[float, float]:
     """Limits that hold every point, and intervals as far as three times beyond the points."""
-    values = np.array([*others, *(seed for s in summaries for seed in s.seeds)])
+    failed = [s.failed_at for s in summaries if s.n_ok < s.n_seeds]
+    values = np.array([*others, *failed, *(seed for s in summaries for seed in s.seeds)])
     values = values[np.isfinite(values) & (values > 0)]
     if not len(values):
         return 0.1, 10.0
@@ -128,19 +222,31 @@ def _data_limits(summaries: Sequence[Summary], others: Sequence[float]) -> tuple
 def _figure(title: str, panels: Sequence[Panel]) -> Figure:
     first = panels[0]
     labels = _labels(first)
-    left = GAP + max(text_inches(text) for text in [VARIANT_HEADER, *labels])
+    left = GAP + max(
+        text_inches(line) for text in [VARIANT_HEADER, *labels] for line in text.split("\n")
+    )
+    above = max(panel.overview.height if panel.overview else 0.0 for panel in panels)
     header = max(panel.header for panel in panels)
-    height = ROW * max(len(labels), 1)
+    lines = 1 + max((label.count("\n") for label in labels), default=0)
+    row = max(first.row, lines * FONT * 1.25 / 72 + 0.08 if lines > 1 else 0.0)
+    height = row * max(len(labels), 1)
     with mpl.rc_context(THEME):
         canvas = page(
             left + sum(panel.width + panel.spill + 2 * GAP for panel in panels),
-            header + height + FOOTER,
+            above + header + height + FOOTER,
             title=title,
             note=note(first),
             legend=legend(first),
         )
         for panel in panels:
-            axes = canvas.axes(left, header, panel.width, height)
+            if panel.overview:
+                strip = panel.overview.strip
+                draw_overview(
+                    canvas.axes(left, panel.overview.top, panel.width, strip),
+                    panel.overview,
+                    labelled=panel is first,
+                )
+            axes = canvas.axes(left, above + header, panel.width, height)
             draw_panel(axes, panel, height)
             axes.set_yticks(range(len(labels)), labels if panel is first else [""] * len(labels))
             if panel is first:
@@ -149,5 +255,23 @@ def _figure(title: str, panels: Sequence[Panel]) -> Figure:
         return canvas.figure
 
 
+def _inches(axes: Axes) -> tuple[float, float]:
+    """Width and height of axes that are there already."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # axes that were removed from theirs cannot be drawn into
+    extent = axes.get_window_extent()
+    return extent.width / figure.dpi, extent.height / figure.dpi
+
+
+def _into(axes: Axes, panel: Panel, labelled: bool) -> Figure:
+    """A panel in axes that are there already; what they have no room for, an overview, is left out."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    draw_panel(axes, panel, _inches(axes)[1])
+    names = _labels(panel) if labelled else [""] * len(panel.summaries)
+    axes.set_yticks(range(len(panel.summaries)), names)
+    return figure
+
+
 def _labels(panel: Panel) -> list[str]:
-    return [f"{s.name}   {s.n_ok}/{s.n_seeds}" for s in panel.summaries]
+    return [f"{wrap(s.name, LABEL)}   {s.n_ok}/{s.n_seeds}" for s in panel.summaries]

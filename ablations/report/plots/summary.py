@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from ablations.comparison.aggregates import AGGREGATES, Aggregate
 from ablations.comparison.metrics import find_metric
@@ -23,12 +25,17 @@ class Summary:
 
     name: str
     n_ok: int
-    n_seeds: int
+    seed_numbers: tuple[int, ...]
     seeds: FloatArray  # (K,) each seed's mean or median, NaN where it failed
     failed_at: float  # the error that stands for a failed cell; NaN without a constant yardstick
     scored_mean: float
     scored: Estimate | None  # None below three seeds
     given: Estimate | None  # None where nothing failed, and below three ok seeds
+
+    @property
+    def n_seeds(self) -> int:
+        """Failed ones counted."""
+        return len(self.seeds)
 
     @property
     def value(self) -> str:
@@ -39,24 +46,79 @@ class Summary:
         return f"{number(self.scored.value)} [{low}, {high}]"
 
 
-def summarise(split: SplitResults, metric: str) -> list[Summary]:
-    """A summary a variant, in the order of the study. Raises ValueError as `estimators` does."""
+def summarise(
+    split: SplitResults,
+    metric: str,
+    names: Sequence[str] | None = None,
+    known: Mapping[str, Estimator] | None = None,
+) -> list[Summary]:
+    """A summary a variant: of all in the order of the study, or of these `names`.
+
+    `known`: the split's `estimators` for the metric where they are at hand. Raises ValueError as `estimators` does.
+    """
     aggregate = AGGREGATES[find_metric(metric).aggregate]
-    known = estimators(split, metric)
+    known = known or estimators(split, metric)
     failed_at = aggregate.point(known[CONSTANT].scores) if CONSTANT in known else np.nan
-    return [_summary(known[variant.name], aggregate, failed_at) for variant in split.variants]
+    numbers = {v.name: tuple(int(seed) for seed in v.seeds) for v in split.variants}
+    chosen = numbers if names is None else names
+    return [_summary(known[name], numbers[name], aggregate, failed_at) for name in chosen]
 
 
-def _summary(variant: Estimator, aggregate: Aggregate, failed_at: float) -> Summary:
+def _summary(
+    variant: Estimator, numbers: tuple[int, ...], aggregate: Aggregate, failed_at: float
+) -> Summary:
     seeds = np.array([aggregate.point(scores) for scores in np.asarray(variant.scores)])
-    n_ok, n_seeds = int(variant.ok.sum()), len(variant.ok)
+    n_ok = int(variant.ok.sum())
     return Summary(
         name=variant.name,
         n_ok=n_ok,
-        n_seeds=n_seeds,
+        seed_numbers=numbers,
         seeds=np.where(variant.ok, seeds, np.nan),
         failed_at=failed_at,
         scored_mean=aggregate.point(variant.scores),
         scored=aggregate.interval(variant.scores, CONFIDENCE),
-        given=aggregate.interval(variant.converged, CONFIDENCE) if 0 < n_ok < n_seeds else None,
+        given=aggregate.interval(variant.converged, CONFIDENCE) if 0 < n_ok < len(seeds) else None,
     )
+
+
+def summary_table(
+    summaries: Sequence[Summary],
+    published: Mapping[str, float],
+    yardsticks: Mapping[str, float],
+) -> pd.DataFrame:
+    """What figures of errors draw: rows `what` = `mean`, `mean without failed seeds`, `seed`, `published`, `yardstick`.
+
+    Columns `estimator`, `what`, `seed`, `value`, `low`, `high`; a failed seed has no value.
+    """
+    rows: list[dict[str, object]] = []
+    for summary in summaries:
+        for what, estimate in (
+            ("mean", summary.scored),
+            ("mean without failed seeds", summary.given),
+        ):
+            if estimate is not None:
+                rows.append(_row(summary.name, what, estimate.value, estimate.low, estimate.high))
+            elif what == "mean":
+                rows.append(_row(summary.name, what, summary.scored_mean))
+        rows += [
+            {**_row(summary.name, "seed", float(value)), "seed": number}
+            for number, value in zip(summary.seed_numbers, summary.seeds, strict=True)
+        ]
+        if summary.name in published:
+            rows.append(_row(summary.name, "published", published[summary.name]))
+    rows += [_row(name, "yardstick", value) for name, value in yardsticks.items()]
+    columns = ["estimator", "what", "seed", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
+
+
+def _row(
+    name: str, what: str, value: float, low: float = np.nan, high: float = np.nan
+) -> dict[str, object]:
+    return {
+        "estimator": name,
+        "what": what,
+        "seed": pd.NA,
+        "value": value,
+        "low": low,
+        "high": high,
+    }

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ablations.comparison.scored import estimators
-from ablations.records.results import FloatArray, SplitResults, StudyResults
+from ablations.comparison.aggregates import AGGREGATES
+from ablations.comparison.scored import Estimator, estimators
+from ablations.records.results import FloatArray, StudyResults
+from ablations.report.plots.ranking import ranked, spread
 from ablations.report.plots.style import INK, NETS, SMALL, THEME, log_axis, page
 
 HEIGHT, WIDTH = 2.3, 2.75  # inches of a panel
@@ -23,6 +27,8 @@ FOOTER = 0.5
 BINS = 10  # of equally many images each
 FEWEST = 5  # images of a bin
 MAX_NETS = 4
+MEAN = AGGREGATES["mean"]
+LEAST_SQUARES = "least_squares"
 
 
 @dataclass(frozen=True)
@@ -34,76 +40,118 @@ class Feature:
 
 
 def plot_where(
-    results: StudyResults, split: str, pixels: npt.NDArray[np.bool_] | None = None
+    results: StudyResults,
+    split: str,
+    pixels: npt.NDArray[np.bool_] | None = None,
+    *,
+    known: Mapping[str, Estimator] | None = None,
 ) -> Figure:
     """MSE by slope, intercept and, given `pixels (M, dim, dim)`, lit pixels: a line an estimator.
 
     The images are cut into at most ten groups of about equal size by each property; a point is the mean over a group's
     images and all seeds, failed seeds scored as the constant predictor. At most four variants, spread evenly from best
-    to worst, beside least squares. Raises ValueError for a split that the results do not have.
+    to worst, beside least squares. `known`: the split's `estimators` where they are at hand. Raises ValueError for a
+    split that the results do not have.
     """
     data = results.split(split)
+    table = where_data(results, split, pixels, known=known)
+    names, labels = (list(dict.fromkeys(table[column])) for column in ("estimator", "property"))
+    drawn = table.loc[table["mse"] > 0, "mse"]
+    limits = (float(drawn.min()) / 1.4, float(drawn.max()) * 1.4) if len(drawn) else (0.1, 10.0)
+    styles: list[tuple[str, Any]] = [*NETS[: len(names) - 1], (INK, "solid")]
+    n = len(data.variants)
+    chosen = (
+        f" Of {n:,} variants {len(names) - 1} are drawn, evenly from the best to the worst by MSE."
+    )
+    with mpl.rc_context(THEME):
+        canvas = page(
+            LEFT + len(labels) * WIDTH + (len(labels) - 1) * GAP,
+            HEIGHT + FOOTER,
+            title=f"{results.study.title}: where estimators fail on {split}",
+            note="A point is the mean squared error over all seeds and the images of a group, at the group's median:"
+            f" the {len(data.params):,} images of {split} fall into at most {BINS} groups of about equal size. Bars are"
+            " 95% intervals for new seeds and new images of the group (least squares: new images)."
+            + (chosen if n > MAX_NETS else ""),
+            legend=[
+                Line2D([], [], label=words(name), color=colour, linestyle=dashes)
+                for name, (colour, dashes) in zip(names, styles, strict=True)
+            ],
+        )
+        for i, label in enumerate(labels):
+            axes = canvas.axes(LEFT + i * (WIDTH + GAP), 0, WIDTH, HEIGHT)
+            log_axis(axes, "y", *limits)
+            panel = table[table["property"] == label]
+            for name, (colour, dashes) in zip(names, styles, strict=True):
+                _draw(axes, panel[panel["estimator"] == name], colour, dashes)
+            axes.set_xlabel(label)
+            axes.set_ylabel("MSE (log scale)" if i == 0 else "")
+            axes.tick_params(labelsize=SMALL, labelleft=i == 0)
+        return canvas.figure
+
+
+def words(name: str) -> str:
+    """An estimator's name in a legend."""
+    return LEAST_SQUARES.replace("_", " ") if name == LEAST_SQUARES else name
+
+
+def where_data(
+    results: StudyResults,
+    split: str,
+    pixels: npt.NDArray[np.bool_] | None = None,
+    *,
+    known: Mapping[str, Estimator] | None = None,
+) -> pd.DataFrame:
+    """What `plot_where` draws, a row an estimator, property and group of images."""
+    data = results.split(split)
+    known = known or estimators(data, "mse")
     features = [
         Feature("|slope|", np.abs(data.params[:, 0].astype(np.float64))),
         Feature("intercept (pixels)", data.params[:, 1].astype(np.float64)),
     ]
     if pixels is not None:
         features.append(Feature("lit pixels", pixels.sum(axis=(1, 2)).astype(np.float64)))
-    lines = _lines(data)
-    curves = [[binned_means(feature.values, errors) for _, errors in lines] for feature in features]
-    drawn = np.concatenate([means for panel in curves for _, means in panel])
-    drawn = drawn[drawn > 0]
-    limits = (float(drawn.min()) / 1.4, float(drawn.max()) * 1.4) if len(drawn) else (0.1, 10.0)
-    styles: list[tuple[str, Any]] = [*NETS[: len(lines) - 1], (INK, "solid")]
-    with mpl.rc_context(THEME):
-        canvas = page(
-            LEFT + len(features) * WIDTH + (len(features) - 1) * GAP,
-            HEIGHT + FOOTER,
-            title=f"{results.study.title}: where estimators fail on {split}",
-            note="A point is the mean squared error over the images of a group and all seeds, at the group's median. "
-            f"The {len(data.params):,} images fall into at most {BINS} groups of about equal size.",
-            legend=[
-                Line2D([], [], label=name, color=colour, linestyle=dashes)
-                for (name, _), (colour, dashes) in zip(lines, styles, strict=True)
-            ],
-        )
-        for i, (feature, panel) in enumerate(zip(features, curves, strict=True)):
-            axes = canvas.axes(LEFT + i * (WIDTH + GAP), 0, WIDTH, HEIGHT)
-            log_axis(axes, "y", *limits)
-            _draw(axes, panel, styles)
-            axes.set_xlabel(feature.label)
-            axes.set_ylabel("MSE (log scale)" if i == 0 else "")
-            axes.tick_params(labelsize=SMALL, labelleft=i == 0)
-        return canvas.figure
+    names = [*spread(ranked(data, known), MAX_NETS), LEAST_SQUARES]
+    rows = []
+    for feature in features:
+        group = groups(feature.values)
+        for name in names:
+            for g in np.unique(group):
+                own = known[name].errors[..., group == g]
+                interval = MEAN.interval(own, 0.95) if own.shape[-1] >= FEWEST else None
+                rows.append(
+                    {
+                        "estimator": name,
+                        "property": feature.label,
+                        "images": own.shape[-1],
+                        "median_value": float(np.median(feature.values[group == g])),
+                        "mse": float(own.mean()),
+                        "low": interval.low if interval else np.nan,
+                        "high": interval.high if interval else np.nan,
+                    }
+                )
+    return pd.DataFrame(rows)
 
 
-def binned_means(values: FloatArray, errors: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Median of `values (M,)` and mean of `errors (M,)` in groups of about equal size, by value.
+def groups(values: FloatArray) -> npt.NDArray[np.intp]:
+    """Group `(M,)` of each image by `values (M,)`: about equally large, in ascending order.
 
     Images of one value are in one group, so that there may be fewer than `BINS`.
     """
-    groups = min(BINS, max(len(values) // FEWEST, 1))
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, groups + 1)[1:-1]))
-    group = np.searchsorted(edges, values, side="right")
-    present = np.unique(group)
-    middle = np.array([np.median(values[group == g]) for g in present])
-    return middle, np.array([errors[group == g].mean() for g in present])
+    wanted = min(BINS, max(len(values) // FEWEST, 1))
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, wanted + 1)[1:-1]))
+    return np.searchsorted(edges, values, side="right")
 
 
-def _lines(split: SplitResults) -> list[tuple[str, FloatArray]]:
-    """Name and mean error of each image `(M,)` of the estimators shown, least squares last."""
-    known = estimators(split, "mse")
-    nets = sorted(
-        ((v.name, known[v.name].errors.mean(axis=0)) for v in split.variants),
-        key=lambda net: float(net[1].mean()),
+def _draw(axes: Axes, line: pd.DataFrame, colour: str, dashes: Any) -> None:
+    """Means joined by a line, and their intervals as far as the axis goes."""
+    x, y = line["median_value"].to_numpy(), line["mse"].to_numpy()
+    axes.plot(x, y, color=colour, linestyle=dashes, linewidth=1.3, marker="o", markersize=2.5)
+    ends = line[["low", "high"]].to_numpy()
+    bars = [
+        [(at, max(low, axes.get_ylim()[0] / 2)), (at, high)]
+        for at, (low, high) in zip(x, ends, strict=True)
+        if np.isfinite(low)
+    ]
+    axes.add_collection(
+        LineCollection(bars, colors=colour, linewidths=0.8, alpha=0.5), autolim=False
     )
-    if len(nets) > MAX_NETS:
-        nets = [nets[round(i)] for i in np.linspace(0, len(nets) - 1, MAX_NETS)]
-    return [*nets, ("least squares", known["least_squares"].errors)]
-
-
-def _draw(
-    axes: Axes, panel: Sequence[tuple[FloatArray, FloatArray]], styles: Sequence[tuple[str, Any]]
-) -> None:
-    for (x, y), (colour, dashes) in zip(panel, styles, strict=True):
-        axes.plot(x, y, color=colour, linestyle=dashes, linewidth=1.3, marker="o", markersize=2.5)

@@ -1,12 +1,11 @@
 """Figures show the data that they are given, stay legible from one variant to sixty, and are the same in every run."""
 
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,11 +24,11 @@ from ablations.report.plots import (
     write_figures,
 )
 from ablations.report.plots.cost import pareto_front
-from ablations.report.plots.curves import median_curve
 from ablations.report.plots.gallery import clip_line
+from ablations.report.plots.medians import median_curves
 from ablations.report.plots.mse import stack_flags
 from ablations.report.plots.style import BLUE, PURPLE, text_inches, wrap
-from ablations.report.plots.where import BINS, binned_means
+from ablations.report.plots.where import BINS, FEWEST, groups, where_data
 from ablations.statistics import crossed_mean
 from linefit.images import lab_images
 from tests.ablations.synthetic import RANDOM_OFFSET, YARDSTICKS, synthetic_results
@@ -96,7 +95,7 @@ def test_no_text_is_hidden_or_cut(n_variants, n_seeds, failures, pixels):
     assert_legible(plot_where(results, "test", pixels))
 
 
-def test_long_names_widen_the_figure_and_stay_whole():
+def test_long_names_stay_whole():
     results = synthetic_results(3, 3, 60)
     split = results.splits["test"]
     names = {
@@ -114,8 +113,8 @@ def test_long_names_widen_the_figure_and_stay_whole():
     )
     figure = plot_mse(results, "test")
     assert_legible(figure)
-    shown = " ".join(text for text, _ in texts(figure))
-    assert all(name in shown for name in names.values())
+    shown = "".join("".join(text for text, _ in texts(figure)).split())
+    assert all(name in shown for name in names.values())  # broken into lines, but whole
     assert_legible(plot_learning_curves(results))
 
 
@@ -208,10 +207,35 @@ def test_published_values_stand_on_the_test_split_only():
 
 def test_a_median_curve_never_improves_by_losing_seeds():
     losses = np.array([[4.0, 3.0, 2.0], [5.0, 4.0, 3.0], [9.0, np.nan, np.nan], [9.0, 9.0, np.inf]])
-    rows = [(s, e + 1, losses[s, e]) for s in range(4) for e in range(3) if (s, e) != (2, 2)]
-    curves = pd.DataFrame(rows, columns=["seed", "epoch", "val_mse"])
-    np.testing.assert_array_equal(median_curve(curves, 4, "val_mse"), [7.0, 6.5, np.nan])
-    np.testing.assert_array_equal(median_curve(curves, 5, "val_mse"), [9.0, 9.0, np.nan])
+    results = synthetic_results(2, 4, 60, epochs=3)
+    first = results.study.variants[0].name
+    curves = results.curves.copy()
+    curves.loc[curves["variant"] == first, "val_mse"] = losses.ravel()
+    ended = (curves["variant"] == first) & (curves["seed"] == 2) & (curves["epoch"] == 3)
+    found = median_curves(replace(results, curves=curves[~ended]))
+    np.testing.assert_array_equal(found.of(first, "val_mse"), [7.0, 6.5, np.nan])
+    lost = replace(results, curves=curves[~ended & (curves["seed"] < 2)])
+    np.testing.assert_array_equal(median_curves(lost).of(first, "val_mse"), [np.nan] * 3)
+
+
+def test_median_curves_are_those_of_pandas_where_no_cell_fails():
+    """Also where variants have different numbers of seeds."""
+    results = synthetic_results(3, 5, 60, epochs=4)
+    kept = [
+        table[(table["variant"] != results.study.variants[1].name) | (table["seed"] < 2)]
+        for table in (results.cells, results.curves)
+    ]
+    found = median_curves(replace(results, cells=kept[0], curves=kept[1]))
+    expected = kept[1].groupby(["variant", "epoch"])[["train_loss", "val_mse"]].median()
+    table = found.table().set_index(["variant", "epoch"]).loc[expected.index]
+    np.testing.assert_allclose(table[["median_train_loss", "median_val_mse"]], expected)
+    assert list(found.n_seeds) == [5, 2, 5]
+    everything = kept[1].groupby("epoch")["val_mse"].median()
+    np.testing.assert_allclose(found.over(np.ones(3, bool), "val_mse"), everything)
+    for name in found.variants:
+        np.testing.assert_allclose(
+            found.of(name, "val_mse"), expected.loc[name, "val_mse"].to_numpy()
+        )
 
 
 def test_learning_curves_end_failed_cells_with_a_mark():
@@ -325,7 +349,7 @@ def test_figures_are_the_same_bytes_in_every_run_and_leave_no_state(tmp_path, pi
         write_figures(results, tmp_path / run, {"test": pixels}) for run in ("first", "second")
     )
     assert [path.name for path in first] == [
-        f"{name}.{suffix}" for name in figure_names(results) for suffix in ("png", "svg")
+        f"{name}.{suffix}" for name in figure_names(results) for suffix in ("png", "svg", "csv")
     ]
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
@@ -369,20 +393,31 @@ def test_what_has_no_cost_is_not_on_the_front():
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=200))
 def test_groups_hold_every_image_once_and_never_part_equal_values(values):
     values = np.array(values, dtype=float)
-    middles, counts = binned_means(values, np.ones(len(values)))
-    assert len(middles) <= BINS
-    assert (counts == 1).all()
-    assert (np.diff(middles) > 0).all()
-    _, means = binned_means(values, values)
-    assert (np.diff(means) > 0).all()  # groups do not overlap
+    group = groups(values)
+    assert len(group) == len(values)
+    assert len(np.unique(group)) <= BINS
+    bounds = [(values[group == g].min(), values[group == g].max()) for g in np.unique(group)]
+    assert all(one[1] < other[0] for one, other in pairwise(bounds))
 
 
-def test_where_draws_the_error_of_each_group():
+def test_where_draws_the_error_of_each_group_with_its_crossed_interval():
     results = synthetic_results(1, 3, 60)
     split = results.splits["test"]
     axes = plot_where(results, "test").axes[0]
     steep = np.abs(split.params[:, 0].astype(float))
-    x, y = binned_means(steep, variant_errors(split, split.variants[0]).mean(axis=0))
-    np.testing.assert_allclose(axes.lines[0].get_xdata(), x)
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), y)
+    group, errors = groups(steep), variant_errors(split, split.variants[0])
+    present = np.unique(group)
+    own = [errors[:, group == g] for g in present]
+    np.testing.assert_allclose(
+        axes.lines[0].get_xdata(), [np.median(steep[group == g]) for g in present]
+    )
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [e.mean() for e in own])
     assert len(axes.lines) == 2
+    table = where_data(results, "test")
+    table = table[(table["property"] == "|slope|") & (table["estimator"] == split.variants[0].name)]
+    expected = [crossed_mean(e) for e in own]
+    enough = np.array([e.shape[1] >= FEWEST for e in own])
+    assert enough.sum() > 5
+    for end in ("low", "high"):
+        wanted = np.where(enough, [getattr(e, end) for e in expected], np.nan)
+        np.testing.assert_allclose(table[end], wanted)
