@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,17 @@ from benchmarks.fused_step import table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("lab5", "speed")
+}
+PAGES["README"] = README
 
 
-def block(name):
-    """The lines of the README between `<!-- name -->` and `<!-- end -->`."""
-    found = re.search(rf"<!-- {re.escape(name)} -->\n(.*?)\n?<!-- end -->", README, flags=re.S)
-    assert found, f"the README has no block {name!r}"
+def block(name, page="README"):
+    """The lines of a page between `<!-- name -->` and `<!-- end -->`."""
+    text = PAGES[page]
+    found = re.search(rf"<!-- {re.escape(name)} -->\n(.*?)\n?<!-- end -->", text, flags=re.S)
+    assert found, f"{page} has no block {name!r}"
     return [line for line in found[1].splitlines() if line]
 
 
@@ -26,16 +32,17 @@ def section(summary, split):
 
 
 def test_the_tables_are_the_harnesss():
-    for split in ("test", "test_large"):
-        quoted = block(f"table: results/lab5/summary.md, {split}")
+    for page, split in (("README", "test_large"), ("lab5", "test_large"), ("lab5", "test")):
+        quoted = block(f"table: results/lab5/summary.md, {split}", page)
         whole = section("results/lab5/summary.md", split)
         assert quoted[:2] == whole[:2]  # the columns
         assert len(quoted) > 5
         assert set(quoted) <= set(whole)
 
 
-def test_the_sentences_are_the_harnesss():
-    quoted = [line.removeprefix("- ") for line in block("sentences: results/lab5/summary.md")]
+@pytest.mark.parametrize("page", ["README", "lab5"])
+def test_the_sentences_are_the_harnesss(page):
+    quoted = [line.removeprefix("- ") for line in block("sentences: results/lab5/summary.md", page)]
     summary = (ROOT / "results/lab5/summary.md").read_text(encoding="utf-8")
     assert len(quoted) == 3
     for sentence in quoted:
@@ -58,7 +65,28 @@ def test_what_a_trained_net_can_reach_is_the_harnesss():
 
 def test_the_speed_table_is_the_benchmarks():
     report = json.loads((ROOT / "results/speed/fused_step.json").read_text(encoding="utf-8"))
-    assert block("table: results/speed/fused_step.json") == table(report["cases"]).splitlines()
+    assert (
+        block("table: results/speed/fused_step.json", "speed")
+        == table(report["cases"]).splitlines()
+    )
+
+
+def test_it_is_no_longer_than_two_screens_and_its_links_lead_somewhere():
+    assert len(README.splitlines()) <= 120
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    here = [link for link in links if not link.startswith("https://")]
+    assert len(here) > 15
+    assert [link for link in here if not (ROOT / link).exists()] == []
+    columns = [line.count("|") - 1 for line in README.splitlines() if line.startswith("|")]
+    assert max(columns) <= 7
+
+
+def test_the_citation_names_the_package_as_it_is():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"version: {project['version']}\n" in citation
+    assert f"license: {project['license']}\n" in citation
+    assert project["name"] in citation
 
 
 def test_the_commands_of_ci_are_the_readmes():
