@@ -1,7 +1,7 @@
 """Trainings an hour on a GPU, one cell at a time and in packs: `python -m benchmarks.gpu`, at most 8 minutes.
 
-Correctness comes first: nothing is timed if a pack differs from dense float64. `--smoke` runs all of it on the CPU in
-a small form, whose figures say nothing.
+Correctness comes first: kernels that differ from dense float64 are not timed. What fails is told and does not end the
+rest. `--smoke` runs all of it on the CPU in a small form, whose figures say nothing.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import itertools
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ablations.comparison.layout import markdown_table
@@ -27,79 +27,17 @@ from ablations.execution.workers import Finished, run_cells
 from ablations.study.reader import load_study
 from ablations.study.study import Variant
 from benchmarks.gpu_checks import correctness
+from benchmarks.gpu_timing import EPOCHS, SMOKE, Size, an_hour, attempt, peaks
 from benchmarks.gpu_ways import Way, dense_graph, packed, plain, vmapped
 from benchmarks.machine import provenance
 from benchmarks.training_step import LAB, Case, delta_flop, update_bytes
 from linefit.deltamap import DeltaImages
 from linefit.engines import set_precision
 from linefit.images import LineImages, lab_images
+from linefit.packs import PackImages, recognise
 from linefit.packs.kernels.choice import KernelSet
 
-EPOCHS = 100  # of the training that an hour is counted in
 TOLERANCE = 1e-9  # of outputs and gradients in float64, relative to the largest
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is measured."""
-
-    train: int = 5000
-    batch: int = 128
-    widths: tuple[int, ...] = (8, 16, 48, 96)
-    cells: int = 64  # of a pack, and of stacked modules
-    curve: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-    images_checked: int = 64
-    study: str = "lab5"
-    seeds: int = 20
-    seconds: float = 440.0  # after which nothing new is begun
-    smoke: bool = False
-
-
-SMOKE = Size(48, 16, (2,), 2, (1, 2), 4, "quick", 2, 1000.0, smoke=True)
-
-
-def seconds_per_step(way: Way, size: Size, device: torch.device) -> float:
-    """Seconds of a step of one cell: an epoch of whole batches, after one that does not count."""
-    whole = size.train // size.batch * size.batch
-    orders = [
-        np.stack(
-            [np.random.default_rng((turn, c)).permutation(size.train) for c in range(way.cells)]
-        )
-        for turn in (0, 1)
-    ]
-    way.epoch(orders[0][:, :whole])
-    wait(device)
-    start = time.perf_counter()
-    way.epoch(orders[1][:, :whole])
-    wait(device)
-    if not bool(torch.isfinite(way.losses()).all()):
-        raise RuntimeError("a loss is not finite: what was timed is no training")
-    return (time.perf_counter() - start) / (whole // size.batch) / way.cells
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def peaks(device: torch.device, side: int) -> tuple[float, float]:
-    """FLOP/s of a float32 product of `side`^3 and bytes/s of a copy: the best of five."""
-    a, b = (torch.randn(side, side, device=device) for _ in range(2))
-    source = torch.randn(side * side * 8, device=device)
-    target = torch.empty_like(source)
-
-    def best(run: Callable[[], object]) -> float:
-        seconds = []
-        for _ in range(6):
-            wait(device)
-            start = time.perf_counter()
-            run()
-            wait(device)
-            seconds.append(time.perf_counter() - start)
-        return min(seconds[1:])
-
-    flops = 2 * side**3 / best(lambda: torch.mm(a, b))
-    return flops, 2 * source.nbytes / best(lambda: target.copy_(source))
 
 
 def rows(
@@ -122,11 +60,15 @@ def rows(
             "dense_graph": partial(dense_graph, case, data, size.batch, device),
             "vmap": partial(vmapped, case, data, size.batch, device, size.cells),
         }
+        tables = tables_of(case, data, device)
         for name in sets:
-            ways[f"pack_{name}"] = partial(packed, case, data, size.batch, device, size.cells, name)
+            ways[f"pack_{name}"] = partial(
+                packed, case, data, size.batch, device, size.cells, name, tables
+            )
         seconds = {name: attempt(way, size, device) for name, way in ways.items()}
         best = min(
-            (s for name, s in seconds.items() if name.startswith("pack") and s), default=None
+            (s for n, s in seconds.items() if n.startswith("pack") and isinstance(s, float)),
+            default=None,
         )
         row: dict[str, Any] = {**asdict(case), "cells": size.cells, "seconds_per_step": seconds}
         row["trainings_an_hour"] = {name: an_hour(s, size) for name, s in seconds.items()}
@@ -138,18 +80,11 @@ def rows(
     return found
 
 
-def attempt(way: Callable[[], Way], size: Size, device: torch.device) -> float | None:
-    """Seconds a step, None where the device has not the memory."""
-    try:
-        return seconds_per_step(way(), size, device)
-    except torch.OutOfMemoryError:
-        return None
-
-
-def an_hour(seconds: float | None, size: Size) -> float | None:
-    """Trainings of 100 epochs an hour, evaluation apart."""
-    steps = EPOCHS * -(-size.train // size.batch)
-    return None if seconds is None else 3600 / (steps * seconds)
+def tables_of(case: Case, data: LineImages, device: torch.device) -> PackImages:
+    """The tables of a data set for the convolutions of a net."""
+    return PackImages(
+        data.pixels, recognise(case.net(0), data.pixels.shape[1]).convolutions, device
+    )
 
 
 def curve(
@@ -158,27 +93,29 @@ def curve(
     device: torch.device,
     kernel_set: KernelSet,
     left: Callable[[], float],
-) -> dict[int, float | None]:
+) -> dict[int, float | str]:
     """Trainings an hour of the CoordConv net by the size of the pack."""
     case = Case(*LAB[2], 48 if 48 in size.widths else size.widths[0])
-    found = {}
+    tables, found = tables_of(case, data, device), {}
     for cells in size.curve:
         if left() < 0:
             break
-        way = partial(packed, case, data, size.batch, device, cells, kernel_set)
+        way = partial(packed, case, data, size.batch, device, cells, kernel_set, tables)
         seconds = attempt(way, size, device)
         found[cells] = an_hour(seconds, size)
     return found
 
 
-def harness(size: Size, device: torch.device, left: Callable[[], float]) -> dict[str, Any]:
+def harness(
+    study: str, size: Size, device: torch.device, left: Callable[[], float]
+) -> dict[str, Any]:
     """Cells of a study that the harness trains and evaluates in the time that is left."""
-    cells = load_study(size.study).cells(range(size.seeds))
+    cells = load_study(study).cells(range(size.seeds) if study == "lab5" else None)
     if size.smoke:
         small = {"epochs": 1, "train_size": size.train, "width": size.widths[0]}
         cells = [
             replace(cell, variant=with_levels(cell.variant, small), splits=("test",))
-            for cell in cells
+            for cell in cells[:3]
         ]
     start, statuses = time.perf_counter(), []
     events = run_cells(
@@ -192,7 +129,7 @@ def harness(size: Size, device: torch.device, left: Callable[[], float]) -> dict
                 break
     seconds = time.perf_counter() - start
     ended = {status: statuses.count(status) for status in sorted(set(statuses))}
-    return {"study": size.study, "cells": len(cells), "seconds": seconds, "ended": ended}
+    return {"study": study, "cells": len(cells), "seconds": seconds, "ended": ended}
 
 
 def with_levels(variant: Variant, levels: dict[str, Any]) -> Variant:
@@ -206,16 +143,36 @@ def device_facts(device: torch.device) -> dict[str, Any]:
     return {"device": facts.name, "memory_gib": facts.total_memory / 2**30}
 
 
+def kernel_sets(device: torch.device) -> list[KernelSet]:
+    with_triton = device.type == "cuda" and importlib.util.find_spec("triton")
+    return ["plain", "fused"] if with_triton else ["plain"]
+
+
+def errors_of(kernel_set: KernelSet, size: Size, device: torch.device) -> dict[str, float] | str:
+    """Largest relative errors by net, or why there are none."""
+    try:
+        errors = correctness(size.images_checked, device, kernel_set)
+    except Exception as error:  # whatever a compiler may raise
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    worst = max(errors.values())
+    print(f"{kernel_set} kernels: largest relative error {worst:.1e}", file=sys.stderr)
+    return errors
+
+
+def is_right(errors: dict[str, float] | str) -> bool:
+    """Whether no error is above the tolerance; NaN is."""
+    return not isinstance(errors, str) and all(e < TOLERANCE for e in errors.values())
+
+
 def table(found: list[dict[str, Any]]) -> str:
     """Trainings an hour, as Markdown."""
     names = list(found[0]["trainings_an_hour"]) if found else []
     lines = [
         [f"{row['architecture']} {row['coordinates']} {row['pooling']}", row["width"]]
         + [
-            "no memory"
-            if row["trainings_an_hour"][name] is None
-            else f"{row['trainings_an_hour'][name]:,.0f}"
-            for name in names
+            cell if isinstance(cell, str) else f"{cell:,.0f}"
+            for cell in map(row["trainings_an_hour"].get, names)
         ]
         for row in found
     ]
@@ -236,25 +193,23 @@ def main(arguments: list[str] | None = None) -> None:
     device = torch.device("cpu" if options.smoke else "cuda")
     size = SMOKE if options.smoke else Size()
     set_precision(tf32=False, device=device)
-    deadline = time.monotonic() + size.seconds
+    start = time.monotonic()
 
-    def left() -> float:
-        return deadline - time.monotonic()
+    def until(share: float) -> Callable[[], float]:
+        """Seconds that are left until that share of all has passed."""
+        return lambda: start + share * size.seconds - time.monotonic()
 
-    sets: list[KernelSet] = ["plain"]
-    if device.type == "cuda" and importlib.util.find_spec("triton"):
-        sets.append("fused")
-    errors = {name: correctness(size.images_checked, device, name) for name in sets}
-    for name, error in errors.items():
-        print(f"{name} kernels: largest relative error {max(error.values()):.1e}", file=sys.stderr)
-        if not max(error.values()) < TOLERANCE:
-            raise SystemExit(f"{name} kernels differ from dense float64: {error}")
+    errors = {name: errors_of(name, size, device) for name in kernel_sets(device)}
+    sets = [name for name, error in errors.items() if is_right(error)]
+    if "plain" not in sets:
+        raise SystemExit(f"packs differ from dense float64: {errors['plain']}")
     data = lab_images(size.train)
-    # The harness has its minutes at the end.
-    found = rows(size, data, device, sets, lambda: left() - 0.4 * size.seconds)
-    by_size = {
-        name: curve(size, data, device, name, lambda: left() - 0.3 * size.seconds) for name in sets
-    }
+    found = rows(size, data, device, sets, until(size.nets_until))
+    by_size = {name: curve(size, data, device, name, until(size.curve_until)) for name in sets}
+    studies = [
+        harness("lab5", size, device, until(size.lab5_until)),
+        harness("factorial", size, device, until(1)),
+    ]
     report = {
         "provenance": {
             **provenance("benchmarks.gpu"),
@@ -265,13 +220,13 @@ def main(arguments: list[str] | None = None) -> None:
         "relative_errors": errors,
         "nets": found,
         "trainings_an_hour_by_cells": by_size,
-        "harness": harness(size, device, left),
+        "harness": studies,
     }
     print(table(found))
     print(
         f"\nTrainings of {EPOCHS} epochs an hour, evaluation apart. By cells of a pack: {by_size}"
     )
-    print(f"The harness: {report['harness']}")
+    print(f"The harness: {studies}")
     if options.smoke:
         print("A smoke run: these figures say nothing about a GPU.")
     if options.json is not None:

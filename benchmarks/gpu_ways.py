@@ -64,19 +64,17 @@ def dense_graph(case: Case, data: LineImages, batch: int, device: torch.device) 
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images, targets = _dense(data, device)
     images = images.contiguous(memory_format=torch.channels_last)
-    parameters = list(net.parameters())
     on_cuda = device.type == "cuda"
-    optimiser = torch.optim.Adam(parameters, LEARNING_RATE, fused=True, capturable=on_cuda)
+    optimiser = torch.optim.Adam(net.parameters(), LEARNING_RATE, fused=True, capturable=on_cuda)
     indices = torch.zeros(batch, dtype=torch.int64, device=device)
     last = torch.zeros(1, device=device)
 
     def step() -> None:
         chosen = images[indices].contiguous(memory_format=torch.channels_last)
+        # Gradients that `backward` makes lie in memory as their parameters do: CUDA's fused Adam refuses others.
+        optimiser.zero_grad()
         loss = F.mse_loss(net(chosen), targets[indices])
-        for parameter, gradient in zip(
-            parameters, torch.autograd.grad(loss, parameters), strict=True
-        ):
-            parameter.grad = gradient
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         last.copy_(loss.detach())
 
@@ -103,7 +101,7 @@ def vmapped(case: Case, data: LineImages, batch: int, device: torch.device, cell
         for indices in torch.from_numpy(orders[0]).to(device).split(batch):  # type: ignore[no-untyped-call]
             found, losses = gradients(images[indices], targets[indices])
             for name, parameter in parameters.items():
-                parameter.grad = found[name]
+                parameter.grad = found[name].contiguous()  # as the parameter: fused Adam demands it
             optimiser.step()
             last.copy_(losses)
 
@@ -117,11 +115,12 @@ def packed(
     device: torch.device,
     cells: int,
     kernel_set: KernelSet = "plain",
+    tables: PackImages | None = None,
 ) -> Way:
-    """A pack of delta maps, each cell with an order of its own."""
+    """A pack of delta maps, each cell with an order of its own; `tables` are those of `data`, made anew if None."""
     nets: Sequence[nn.Module] = _nets(case, cells, device)
     shape = recognise(nets[0], data.pixels.shape[1])
     targets = torch.from_numpy(data.params).to(device)
-    examples = PackExamples(PackImages(data.pixels, shape.convolutions, device), targets)
+    examples = PackExamples(tables or PackImages(data.pixels, shape.convolutions, device), targets)
     pack = Pack(nets, shape, [LEARNING_RATE] * cells, examples, batch, kernel_set)
     return Way(cells, lambda orders: pack.epoch(pack.plan(orders)), lambda: pack.loss)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.gpu_ways import dense_graph, packed, plain, vmapped
+from benchmarks.gpu_timing import Size, seconds_per_step
+from benchmarks.gpu_ways import Way, dense_graph, packed, plain, vmapped
 from benchmarks.training_step import Case
 from linefit.images import lab_images
 
@@ -29,7 +31,8 @@ def test_smoke_run_writes_every_figure(tmp_path: Path, capsys: pytest.CaptureFix
         assert row["trainings_an_hour"].keys() == {"plain", "dense_graph", "vmap", "pack_plain"}
         assert min(row["trainings_an_hour"].values()) > 0
     assert report["trainings_an_hour_by_cells"]["plain"].keys() == {"1", "2"}
-    assert report["harness"]["ended"] == {"ok": report["harness"]["cells"]}
+    assert [part["study"] for part in report["harness"]] == ["lab5", "factorial"]
+    assert [part["ended"] for part in report["harness"]] == [{"ok": 3}] * 2
     assert "say nothing about a GPU" in capsys.readouterr().out
 
 
@@ -59,8 +62,53 @@ def test_all_ways_train_the_same_net_on_the_same_images(net: tuple[str, str, str
     assert means == pytest.approx([means[0]] * 4, rel=1e-4)
 
 
+def test_what_fails_is_told_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object) -> Way:
+        raise RuntimeError("no algorithm\nsecond line")
+
+    def lacks_memory(*arguments: object) -> Way:
+        raise torch.OutOfMemoryError("too much")
+
+    monkeypatch.setattr(gpu, "vmapped", fails)
+    monkeypatch.setattr(gpu, "dense_graph", lacks_memory)
+    size = Size(32, 16, (2,), 2, seconds_a_way=0.1)
+    (first, *others) = gpu.rows(size, lab_images(32), CPU, ["plain"], lambda: 1.0)
+    hourly = first["trainings_an_hour"]
+    assert hourly["vmap"] == "RuntimeError: no algorithm"
+    assert hourly["dense_graph"] == "no memory"
+    assert hourly["pack_plain"] > 0
+    assert len(others) == 2
+    assert "no memory" in gpu.table([first])
+
+
+def test_nothing_new_begins_when_the_time_is_up() -> None:
+    size = Size(32, 16, (2,), 2)
+    assert gpu.rows(size, lab_images(32), CPU, ["plain"], lambda: -1.0) == []
+    assert gpu.curve(size, lab_images(32), CPU, "plain", lambda: -1.0) == {}
+
+
+def test_a_step_is_timed_within_the_seconds_of_a_way() -> None:
+    taken = []
+
+    def epoch(orders: np.ndarray) -> None:
+        taken.append(orders.shape[1])
+        time.sleep(0.02)
+
+    way = Way(1, epoch, lambda: torch.zeros(1))
+    seconds_per_step(way, Size(320, 16, seconds_a_way=0.1), CPU)
+    assert taken[:2] == [16, 16]
+    assert max(taken) < 320
+
+
+def test_kernels_that_differ_or_fail_are_not_right() -> None:
+    assert gpu.is_right({"a": 1e-12})
+    assert not gpu.is_right({"a": 1e-12, "b": float("nan")})
+    assert not gpu.is_right({"a": 1e-3})
+    assert not gpu.is_right("CompilationError: no")
+
+
 def test_a_training_that_diverges_is_not_timed() -> None:
     way = packed(Case("conv2", "none", "max", 2), lab_images(32), 16, CPU, 1)
-    broken = gpu.Way(1, way.epoch, lambda: torch.tensor([torch.nan]))
+    broken = Way(1, way.epoch, lambda: torch.tensor([torch.nan]))
     with pytest.raises(RuntimeError, match="not finite"):
-        gpu.seconds_per_step(broken, gpu.Size(32, 16), CPU)
+        seconds_per_step(broken, Size(32, 16), CPU)
