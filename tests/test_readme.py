@@ -5,8 +5,11 @@ import re
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from ablations.comparison.last_epochs import last_epochs, last_epochs_display
+from ablations.comparison.layout import markdown_table
 from benchmarks.fused_step import table
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +41,20 @@ def test_the_tables_are_the_harnesss():
         assert quoted[:2] == whole[:2]  # the columns
         assert len(quoted) > 5
         assert set(quoted) <= set(whole)
+
+
+def test_the_noise_of_the_last_epoch_is_the_harnesss():
+    shown = last_epochs_display(last_epochs(pd.read_csv(ROOT / "results/lab5/curves.csv")))
+    whole = markdown_table(list(shown.columns), shown.to_numpy().tolist())
+    assert block("table: results/lab5/curves.csv", "lab5") == whole.splitlines()
+    (coordconv,) = shown[shown["estimator"] == "coordconv"].to_numpy().tolist()
+    _, epochs, last, median, spikes = coordconv
+    quoted = " ".join(README.split())
+    assert spikes == "3/5"
+    assert (
+        f"{last} after the last epoch, where the median of the last 10 of {epochs} epochs is {median}"
+        in quoted
+    )
 
 
 @pytest.mark.parametrize("page", ["README", "lab5"])

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
 from ablations.comparison.errors import error_table
+from ablations.comparison.last_epochs import WORDS, last_epochs, last_epochs_display
 from ablations.comparison.layout import markdown_table
 from ablations.comparison.lean import lean
 from ablations.comparison.study_comparison import StudyComparison, compare_study
@@ -57,14 +60,16 @@ def summary_markdown(
             "\n".join(f"- {comparison.sentence(variant)}" for variant in shown),
             comparison.methods,
             "All figures:",
-            markdown_table(*_cells(comparison)),
+            markdown_table(*_cells(comparison.display(wide=True))),
         ]
+    ends = last_epochs(results.curves)
+    if len(ends):
+        parts += ["## The last epochs", WORDS, markdown_table(*_cells(last_epochs_display(ends)))]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _cells(comparison: StudyComparison) -> tuple[list[str], list[list[str]]]:
-    wide = comparison.display(wide=True)
-    return list(wide.columns), wide.to_numpy().tolist()
+def _cells(display: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    return list(display.columns), display.to_numpy().tolist()
 
 
 def write_outputs(

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from ablations.comparison.last_epochs import WORDS, last_epochs, last_epochs_display
 from ablations.comparison.spelling import number
 from ablations.comparison.study_comparison import StudyComparison
 from ablations.comparison.wording import footnotes, importance_display
@@ -106,6 +107,7 @@ def write_report(
     cells = results.cells
     failed = cells[cells["status"] != "ok"]
     variants = list(dict.fromkeys(cells["variant"]))
+    ends = last_epochs(results.curves)
     drawn = {
         name: inline_figure(figures / f"{name}.svg")
         for name in figure_names(results)
@@ -128,6 +130,8 @@ def write_report(
         figures=list(drawn.values()),
         failures=cell_table(results, failed, "Cells that failed") if len(failed) else None,
         cells=cell_table(results, cells, "All cells"),
+        last_epochs=text_table(last_epochs_display(ends), "The last epochs") if len(ends) else None,
+        last_epochs_words=WORDS,
         facts={name: facts(value) for name, value in results.provenance.items()},
         protocol={name: facts(value) for name, value in asdict(results.study.protocol).items()},
     )
