@@ -5,17 +5,19 @@ Behind both `ablations.run` and the command line; options and exit codes are the
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablations.execution.backends import BACKENDS, Backend
+from ablations.execution.events import Finished, Progress
+from ablations.execution.options import Options as Options
 from ablations.execution.plan import Plan, make_plan
 from ablations.execution.progress import ProgressReport
 from ablations.execution.provenance import provenance
 from ablations.execution.trial import try_levels
-from ablations.execution.workers import Finished, Progress, available_cores, run_cells
+from ablations.execution.workers import run_cells
 from ablations.records import MAX_PREDICTIONS
 from ablations.records.database import StoreError, database_path
 from ablations.records.files import write_text
@@ -29,42 +31,8 @@ from ablations.records.yardsticks import store_yardsticks
 from ablations.report.outputs import Outputs, write_outputs
 from ablations.study.problems import Problem
 from ablations.study.selection import Selection
-from ablations.study.study import Cell, Study, StudyError
+from ablations.study.study import Study, StudyError
 from ablations.study.users import keep_level_files
-from linefit.engines import resolve_device
-
-
-@dataclass(frozen=True)
-class Options:
-    """Where and how cells are trained. None of it changes what a cell's key is."""
-
-    device: str = "auto"  # or several, separated by commas
-    workers: int | None = None  # processes; None: one a core on CPU, one a device on CUDA
-    threads: int = 1  # of each worker
-    timeout: float | None = None  # seconds a cell
-    fail_fast: bool = False
-    quiet: bool = False
-    pack: int | None = None  # most cells that train together; None: as many as pay on the device
-
-    def __post_init__(self) -> None:
-        for name in ("workers", "threads", "timeout", "pack"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} {value!r} is not a positive number")
-
-    def resolved_device(self) -> str:
-        devices = [str(resolve_device(device)) for device in self.device.split(",")]
-        kinds = {device.partition(":")[0] for device in devices}
-        if len(set(devices)) < len(devices) or len(kinds) > 1:
-            raise ValueError(f"device {self.device!r}: several devices are different GPUs")
-        return ",".join(devices)
-
-    def resolved_workers(self) -> int:
-        if self.workers is not None:
-            return self.workers
-        if self.resolved_device() == "cpu":
-            return max(available_cores() // self.threads, 1)
-        return len(self.device.split(","))
 
 
 @dataclass(frozen=True)
@@ -117,7 +85,7 @@ def run_study(
         write_text(directory / STUDY_FILE, study.text)
         keep_level_files(study, directory)
         store_yardsticks(study, store)
-        train(plan, store, local_backend(plan, device, options), options)
+        train(plan, store, BACKENDS[options.backend], options)
         results = results_from_store(study, store)
         statuses = store.statuses()
     outputs = write_outputs(results, directory, command, max_predictions)
@@ -175,27 +143,12 @@ def _plan(study: Study, selection: Selection, store: Store | None, device: str) 
     return plan
 
 
-Backend = Callable[[list[Cell]], Generator[Progress | Finished, None, None]]
-
-
-def local_backend(plan: Plan, device: str, options: Options) -> Backend:
-    """Worker processes of this machine."""
-    return functools.partial(
-        run_cells,
-        device=device,
-        workers=min(options.resolved_workers(), max(len(plan.todo), 1)),
-        threads=options.threads,
-        timeout=options.timeout,
-        pack=options.pack if device != "cpu" else options.pack or 1,
-    )
-
-
 def train(plan: Plan, store: Store, backend: Backend, options: Options) -> None:
     """Train the cells to do and store each as it ends. An interrupt leaves the store with all finished cells."""
     if not plan.todo:
         return
     facts, seconds = provenance(), plan.seconds()
-    events = backend(plan.queue(seconds))
+    events = backend(plan.queue(seconds), seconds, options)
     with (
         closing(events),
         ProgressReport(plan.todo, len(plan.done), seconds, quiet=options.quiet) as report,
@@ -206,7 +159,7 @@ def train(plan: Plan, store: Store, backend: Backend, options: Options) -> None:
                 report.epoch(event.cell, event.epoch)
                 running.epoch(event.cell.key, event.epoch)
                 continue
-            store.put(event.cell, event.outcome, facts)
+            store.put(event.cell, event.outcome, event.provenance or facts)
             running.finished(event.cell.key)
             report.finished(event.cell, event.outcome)
             if options.fail_fast and event.outcome.status != "ok":

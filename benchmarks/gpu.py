@@ -23,7 +23,8 @@ from typing import Any
 import torch
 
 from ablations.comparison.layout import markdown_table
-from ablations.execution.workers import Finished, run_cells
+from ablations.execution.events import Finished
+from ablations.execution.workers import run_cells
 from ablations.study.reader import load_study
 from ablations.study.study import Variant
 from benchmarks.gpu_checks import correctness

@@ -12,14 +12,15 @@ import multiprocessing
 import resource
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ablations.driver import Options, plan_run, train
-from ablations.execution.workers import Finished, Progress
+from ablations.driver import plan_run, train
+from ablations.execution.events import Finished, Progress
+from ablations.execution.options import Options
 from ablations.records.database import database_path
 from ablations.records.state import study_state
 from ablations.records.store import Store
@@ -55,7 +56,11 @@ def study_text(cells: int) -> str:
     return GRID.format(seeds=SEEDS, epochs=EPOCHS, widths=list(range(8, 8 + widths)), rates=rates)
 
 
-def made_up(cells: list[Cell]) -> Generator[Progress | Finished, None, None]:
+def made_up(
+    cells: Sequence[Cell],
+    seconds: Mapping[str, float],  # noqa: ARG001
+    options: Options,  # noqa: ARG001
+) -> Generator[Progress | Finished, None, None]:
     """A back end that trains nothing."""
     losses = np.linspace(2, 1, EPOCHS)
     predictions = {"test": np.zeros((500, 2), dtype=np.float32)}

@@ -82,6 +82,13 @@ def run(
         ),
     ] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of each worker.")] = 1,
+    backend: Annotated[
+        str, typer.Option(metavar="local|ray", help="Who trains: this machine or a Ray cluster.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Of a Ray cluster; by default one that Ray finds."),
+    ] = None,
     max_predictions: MaxPredictions = MAX_PREDICTIONS,
     results_dir: ResultsDir = RESULTS_DIR,
 ) -> None:
@@ -107,7 +114,16 @@ def run(
 
         from ablations.driver import Options, plan_run, run_study
 
-        options = Options(device, workers, threads, timeout, fail_fast, pack=parse_pack(pack))
+        options = Options(
+            device,
+            workers,
+            threads,
+            timeout,
+            fail_fast,
+            pack=parse_pack(pack),
+            backend=backend,
+            ray_address=ray_address,
+        )
         resolved = options.resolved_device()
         if dry_run:
             plan = plan_run(found, chosen, results_dir, resolved)

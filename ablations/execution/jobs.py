@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from ablations.execution.cells import DTYPE
+from ablations.execution.events import Job
 from ablations.study.study import Cell, Variant
 from linefit.architectures import build
 from linefit.images import LAB_DIM
@@ -17,8 +18,6 @@ from linefit.packs.shape import Shape
 from linefit.packs.sizes import affordable_cells
 from linefit.protocol import Protocol
 from linefit.splits import evaluation_images
-
-Job = tuple[Cell, ...]
 
 
 def jobs_of(

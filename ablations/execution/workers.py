@@ -1,7 +1,6 @@
-"""Worker processes that train cells, and the stream of what they report.
+"""Worker processes of this machine.
 
-The driver iterates over `run_cells` and does all writing; a worker that hangs, is stopped, is killed or runs out of
-memory costs its cell and nothing else.
+`run_cells` trains cells in them and yields what they report; the driver iterates over it and does all writing.
 """
 
 from __future__ import annotations
@@ -12,56 +11,26 @@ import multiprocessing as mp
 import os
 import signal
 import sys
-import time
 import types
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from multiprocessing import connection as mpc
 from multiprocessing import util
 from typing import Any
 
+from ablations.execution.events import (
+    STARTED,
+    DeviceLost,
+    Died,
+    Finished,
+    Job,
+    Message,
+    Progress,
+)
 from ablations.execution.messages import DisconnectedError, Inbox, send
-from ablations.study.outcome import Outcome
+from ablations.execution.supervision import supervise
 from ablations.study.study import Cell
 
-STARTED = (
-    0  # epochs done when a worker begins with a cell: the time of its own start does not count
-)
-Job = tuple[
-    Cell, ...
-]  # what a worker is given at a time: a cell, or a pack that it trains together
-POLL_SECONDS = 0.5  # how late a time-out may be noticed
-START_SECONDS = 120.0  # in which a worker has to begin with a cell, where cells have a time-out
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
-
-
-@dataclass(frozen=True)
-class DeviceLost:
-    """A worker cannot use its device."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A cell has finished so many epochs."""
-
-    cell: Cell
-    epoch: int
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A cell has come to its end, good or bad."""
-
-    cell: Cell
-    outcome: Outcome
-
-
-def available_cores() -> int:
-    """Cores that this process may use, which in a container is fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_cells(
@@ -73,55 +42,20 @@ def run_cells(
     timeout: float | None = None,
     pack: int | None = 1,
 ) -> Generator[Progress | Finished, None, None]:
-    """Train cells in `workers` processes of `threads` threads each, in order, and yield what happens.
+    """Train cells in `workers` processes of `threads` threads each, in order; see `supervise` for what is yielded.
 
     `device` may be several, separated by commas, over which workers are spread. `timeout` is in seconds a cell, or a
-    pack of cells; `pack` is for `jobs_of`. A pack that runs out of memory is split in two. A device that can no longer
-    be used costs the cells in flight on it, and others take over. Closing the iterator, or an exception in its
-    consumer, ends the workers; cells in flight are then lost and nothing else.
+    pack of cells; `pack` is for `jobs_of`.
     """
     devices = device.split(",")
-    jobs = deque(_jobs(cells, devices, workers, pack))
-    count = min(workers, len(jobs))
-    pool = [_Worker(devices[i % len(devices)], threads) for i in range(count)]
-    clock = _Clock()
-    try:
-        while jobs or any(worker.job for worker in pool):
-            for i, worker in enumerate(pool):
-                pool[i] = _with_work(worker, jobs)
-            mpc.wait([worker.connection for worker in pool if worker.job], timeout=POLL_SECONDS)
-            elapsed = clock.tick()
-            for worker in [worker for worker in pool if worker.job]:
-                worker.seconds += elapsed
-                while isinstance(event := worker.event(timeout), int):
-                    for cell in worker.job:
-                        yield Progress(cell, event)
-                if event is None:
-                    continue
-                if isinstance(event, DeviceLost) and len(pool) > 1:
-                    jobs.appendleft(worker.job)
-                    worker.kill()
-                    pool.remove(worker)
-                    continue
-                job, outcomes = worker.job, worker.outcomes(event)
-                worker.job = ()
-                # A CUDA context is of no use after some errors, and memory may not all come back.
-                if {outcome.status for outcome in outcomes} & {"oom", "error"}:
-                    worker.kill()
-                if len(job) > 1 and outcomes[0].status == "oom":
-                    half = len(job) // 2
-                    jobs.extendleft([job[half:], job[:half]])
-                    continue
-                pool[pool.index(worker)] = _with_work(worker, jobs)
-                yield from map(Finished, job, outcomes)
-    finally:
-        for worker in pool:
-            worker.kill()
+    jobs = cells_as_jobs(cells, devices, workers, pack)
+    return supervise(jobs, LocalBackend(devices, threads), workers, timeout)
 
 
-def _jobs(
+def cells_as_jobs(
     cells: Iterable[Cell], devices: Sequence[str], workers: int, pack: int | None
 ) -> list[Job]:
+    """`jobs_of`, and without torch where each cell is alone."""
     if pack == 1:
         return [(cell,) for cell in cells]
     from ablations.execution.jobs import (
@@ -131,31 +65,23 @@ def _jobs(
     return jobs_of(cells, devices, workers, pack)
 
 
-def _with_work(worker: _Worker, jobs: deque[Job]) -> _Worker:
-    """An idle worker with the next job, in a new process if its own has ended."""
-    if worker.job or not jobs:
-        return worker
-    if not worker.alive:
-        worker = _Worker(worker.device, worker.threads)
-    worker.give(jobs.popleft())
-    return worker
+class LocalBackend:
+    """Worker processes of `threads` threads, spread over the devices of this machine."""
+
+    def __init__(self, devices: Sequence[str], threads: int) -> None:
+        self.devices, self.threads = devices, threads
+
+    def start(self, slot: int) -> LocalWorker:
+        return LocalWorker(self.devices[slot % len(self.devices)], self.threads)
+
+    def wait(self, workers: Sequence[LocalWorker], seconds: float) -> None:
+        mpc.wait([worker.connection for worker in workers], timeout=seconds)
 
 
-class _Clock:
-    """Time in which this process runs. That of a suspended job does not pass for its cells either."""
+class LocalWorker:
+    """This process' end of one worker process."""
 
-    def __init__(self) -> None:
-        self.last = time.monotonic()
-
-    def tick(self) -> float:
-        """Seconds since the last tick; two polls at most, as a longer pause is none of the workers' doing."""
-        now = time.monotonic()
-        elapsed, self.last = now - self.last, now
-        return min(elapsed, 2 * POLL_SECONDS)
-
-
-class _Worker:
-    """The driver's end of one worker process."""
+    provenance: Mapping[str, Any] | None = None  # it is on this machine
 
     def __init__(self, device: str, threads: int) -> None:
         self.device, self.threads = device, threads
@@ -170,60 +96,35 @@ class _Worker:
         # At the end of this process too, however it comes: a worker itself ends for no signal but this.
         self.finalizer = util.Finalize(self, self.process.kill, exitpriority=10)
         self.inbox = Inbox(self.connection)
-        self.job: Job = ()
-        self.begun = False  # whether the worker has said that it has begun with the job
-        self.seconds = 0.0  # since then, or else since it was given the job
-        self.alive = True
+
+    def ready(self) -> bool:
+        return True
 
     def give(self, job: Job) -> None:
-        self.job, self.begun, self.seconds = job, False, 0.0
-        # If the process is dead already, `event` finds the end of the pipe and says so.
+        # If the process is dead already, `message` finds the end of the pipe and says so.
         with contextlib.suppress(OSError):
             send(self.connection, job)
 
-    def event(self, timeout: float | None) -> int | list[Outcome] | DeviceLost | None:
-        """Epochs done, or what became of each cell of the job, or None if there is nothing to report."""
-        # Before a message is read: a cell of short epochs always has one.
-        if timeout is not None and self.seconds > (timeout if self.begun else START_SECONDS):
-            self.kill()
-            did = f"stopped after {self.seconds:.0f} s, the limit is {timeout:g} s"
-            note = did if self.begun else f"the worker did not begin within {START_SECONDS:g} s"
-            return self._all(Outcome("timeout", note, **self._facts()))
+    def message(self) -> Message | None:
         try:
-            message: int | list[Outcome] | DeviceLost | None = self.inbox.next()
+            message: Message | None = self.inbox.next()
         except DisconnectedError:
-            return self._all(self._died())
-        if message == STARTED:
-            self.begun, self.seconds = True, 0.0
+            return self._death()
         return message
 
-    def outcomes(self, end: list[Outcome] | DeviceLost) -> list[Outcome]:
-        """What became of each cell of the job."""
-        if isinstance(end, DeviceLost):
-            return self._all(Outcome("error", end.reason, **self._facts()))
-        return end
-
-    def _all(self, outcome: Outcome) -> list[Outcome]:
-        return [outcome] * len(self.job)
-
-    def _died(self) -> Outcome:
+    def _death(self) -> Died:
         self.process.join(timeout=1)
         code = self.process.exitcode
         self.kill()
         if code == -signal.SIGKILL:
             note = "the worker was killed (SIGKILL): most likely the system ran out of memory"
-            return Outcome("oom", note, **self._facts())
+            return Died("oom", note)
         end = "closed its connection" if code is None else f"ended with exit code {code}"
         if code is not None and code < 0:
             end = f"was killed by {signal.Signals(-code).name}"
-        return Outcome("error", f"the worker {end}", **self._facts())
-
-    def _facts(self) -> dict[str, Any]:
-        seconds = self.seconds if self.begun else 0.0
-        return {"seconds": seconds, "device": self.device, "threads": self.threads}
+        return Died("error", f"the worker {end}")
 
     def kill(self) -> None:
-        self.alive = False
         self.finalizer()
         self.process.join()
         self.connection.close()

@@ -4,8 +4,8 @@ import os
 import time
 from multiprocessing import connection as mpc
 
+from ablations.execution.events import STARTED
 from ablations.execution.messages import LENGTH, Inbox, send
-from ablations.execution.workers import STARTED
 from ablations.study.outcome import Outcome
 
 

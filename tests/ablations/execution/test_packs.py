@@ -10,9 +10,10 @@ from ablations.driver import Options
 from ablations.execution import packs as packs_module
 from ablations.execution import workers as workers_module
 from ablations.execution.cells import prepare, train_cell
+from ablations.execution.events import Finished, Progress
 from ablations.execution.jobs import jobs_of
 from ablations.execution.packs import train_cells
-from ablations.execution.workers import Finished, Progress, run_cells
+from ablations.execution.workers import run_cells
 from ablations.study.reader import parse_study
 from linefit.engines import set_precision
 from tests.ablations.execution import sick_workers

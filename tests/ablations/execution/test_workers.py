@@ -18,10 +18,12 @@ import torch
 from ablations.driver import Options
 from ablations.execution import cells as cells_module
 from ablations.execution import messages as messages_module
+from ablations.execution import supervision
 from ablations.execution import workers as workers_module
 from ablations.execution.cells import train_cell
+from ablations.execution.events import STARTED, Finished, Progress
 from ablations.execution.messages import DisconnectedError, Inbox, send
-from ablations.execution.workers import STARTED, Finished, Progress, run_cells
+from ablations.execution.workers import run_cells
 from ablations.study.reader import parse_study
 from linefit.fused import instruction_set
 from linefit.training import cell_seeds
@@ -192,7 +194,7 @@ def test_a_worker_that_is_stopped_is_replaced_when_its_time_is_over():
 
 
 def test_a_worker_that_hangs_before_its_first_cell_is_stopped(monkeypatch):
-    monkeypatch.setattr(workers_module, "START_SECONDS", 2.0)
+    monkeypatch.setattr(supervision, "START_SECONDS", 2.0)
     monkeypatch.setattr(workers_module, "_work", sick_workers.hang)
     (event,) = run_cells(CELLS[:1], device="cpu", workers=1, timeout=100.0)
     assert event.outcome.status == "timeout"
@@ -232,12 +234,12 @@ def test_a_broken_connection_costs_its_cell_alone(monkeypatch):
 
 def test_the_time_of_a_suspended_job_does_not_pass(monkeypatch):
     now = 100.0
-    monkeypatch.setattr(workers_module.time, "monotonic", lambda: now)
-    clock = workers_module._Clock()
+    monkeypatch.setattr(supervision.time, "monotonic", lambda: now)
+    clock = supervision._Clock()
     now += 0.25
     assert clock.tick() == 0.25
     now += 3600  # nothing was running
-    assert clock.tick() <= 2 * workers_module.POLL_SECONDS
+    assert clock.tick() <= 2 * supervision.POLL_SECONDS
     now += 0.25
     assert clock.tick() == 0.25
 
