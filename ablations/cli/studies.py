@@ -22,12 +22,19 @@ from ablations.cli.common import (
     two_sides,
     usage_errors,
 )
-from ablations.comparison.layout import draw
+from ablations.comparison.layout import Format, draw
 from ablations.records import MAX_PREDICTIONS, RESULTS_DIR
 
 
 def list_studies(output: FormatOption = "table", results_dir: ResultsDir = RESULTS_DIR) -> None:
-    """List the shipped studies and those that have results, with their state."""
+    """List the shipped studies and those that have results, with their state. --results may be an archive."""
+    from ablations.records.archive import unpacked
+
+    with usage_errors(), unpacked(results_dir) as folder:
+        _list(output, folder)
+
+
+def _list(output: Format, results_dir: Path) -> None:
     from ablations.records.database import StoreError
     from ablations.records.folder import study_names
     from ablations.study.study import StudyError

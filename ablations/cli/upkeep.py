@@ -30,9 +30,15 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     results_dir: ResultsDir = RESULTS_DIR,
 ) -> None:
-    """Tell all that is stored of a cell: status, message, configuration, losses, provenance."""
+    """Tell all that is stored of a cell: status, message, configuration, losses, provenance.
+
+    --results may be an archive.
+    """
     with usage_errors():
-        found = list(_records(key, results_dir))
+        from ablations.records.archive import unpacked
+
+        with unpacked(results_dir) as folder:
+            found = list(_records(key, folder))
         if not found:
             raise ValueError(f"no cell in {results_dir} has a key that begins with {key!r}")
         if len(found) > 1:
@@ -55,7 +61,10 @@ def show(
 
 def merge(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", help="Folders of results to take cells from.")
+        list[Path],
+        typer.Argument(
+            metavar="DIR|FILE.zip...", help="Folders of results, or archives, to take cells from."
+        ),
     ],
     results_dir: ResultsDir = RESULTS_DIR,
 ) -> None:

@@ -77,6 +77,19 @@ def located(study: str | Path, results_dir: Path) -> Iterator[tuple[str | Path, 
             yield name, Path(temporary)
 
 
+@contextlib.contextmanager
+def unpacked(results_dir: Path) -> Iterator[Path]:
+    """A folder of results; for an archive one that holds its study alone and is there for the time being.
+
+    Raises StoreError as `located` does.
+    """
+    if results_dir.suffix != SUFFIX:
+        yield results_dir
+        return
+    with located(results_dir, results_dir) as (_, folder):
+        yield folder
+
+
 def _unpack(archive: zipfile.ZipFile, target: Path) -> str:
     """Unpack into `target` what the manifest lists, and return the study's name."""
     manifest = json.loads(archive.read(MANIFEST))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from ablations.records.archive import unpacked
 from ablations.records.database import StoreError, database_path
 from ablations.records.files import write_text
 from ablations.records.folder import STUDY_FILE, find_study
@@ -35,7 +36,7 @@ class Merged:
 
 
 def merge(sources: Iterable[Path], results_dir: Path) -> list[Merged]:
-    """Take the cells of every study in other results folders into this one.
+    """Take the cells of every study in other results folders, or archives, into this one.
 
     Merging again changes nothing. A failure gives way to a finished cell and to nothing else; any other difference is
     a conflict and leaves what is here. Raises StoreError for a folder without databases, and for a study that has
@@ -45,10 +46,16 @@ def merge(sources: Iterable[Path], results_dir: Path) -> list[Merged]:
     for source in sources:
         if source.resolve() == results_dir.resolve():
             raise StoreError(f"{source}: is the folder to merge into")
-        found = sorted(source.glob("*/results.sqlite"))
-        if not found:
-            raise StoreError(f"{source}: holds no */results.sqlite; expected a folder of results")
-        merged += [_merge_study(path.parent.name, source, results_dir) for path in found]
+        with unpacked(source) as folder:
+            found = sorted(folder.glob("*/results.sqlite"))
+            if not found:
+                raise StoreError(
+                    f"{source}: holds no */results.sqlite; expected a folder of results"
+                )
+            studies = [path.parent.name for path in found]
+            merged += [
+                replace(_merge_study(n, folder, results_dir), source=source) for n in studies
+            ]
     return merged
 
 

@@ -243,6 +243,26 @@ def test_an_archive_is_read_as_the_results_it_holds(archived, tmp_path):
     assert invoke("check", file).exit_code == 0
 
 
+def test_verbs_that_take_a_folder_of_results_take_an_archive(archived, tmp_path):
+    results, file = archived
+    listed = [invoke("list", "--results", x, "--format", "json") for x in (results, file)]
+    assert listed[0].exit_code == listed[1].exit_code == 0
+    assert listed[0].stdout == listed[1].stdout
+    assert "tiny" in listed[0].stdout
+    key = CELLS[0].key
+    shown = [invoke("show", key, "--results", x).stdout for x in (results, file)]
+    assert shown[0] == shown[1] != ""
+    other = fill(tmp_path / "other", [0])
+    done = invoke("merge", file, "--results", other)
+    assert done.exit_code == 0, done.stderr
+    assert f"tiny from {file}: 5 added, 1 there already" in done.stdout
+    assert stored(other) == stored(results)
+    for verb in (["list"], ["show", key]):
+        refused = invoke(*verb, "--results", tmp_path / "no.zip")
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "is no archive of results" in refused.stderr
+
+
 def test_the_same_results_make_the_same_archive(archived, tmp_path):
     results, file = archived
     again = tmp_path / "again.zip"
