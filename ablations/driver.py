@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ablations.execution.backends import BACKENDS, Backend
@@ -29,9 +29,11 @@ from ablations.records.running import Running
 from ablations.records.store import Store
 from ablations.records.yardsticks import store_yardsticks
 from ablations.report.outputs import Outputs, write_outputs
+from ablations.rounds import Rounds, Sought
 from ablations.study.problems import Problem
 from ablations.study.selection import Selection
 from ablations.study.study import Study, StudyError
+from ablations.study.until import Until
 from ablations.study.users import keep_level_files
 
 
@@ -44,12 +46,24 @@ class Run:
     outputs: Outputs
     failed: int  # cells of the selection that are not ok now
     missing: int  # cells of the selection that have not been trained (--limit, --fail-fast)
+    sought: Sought | None = None  # what came of `until`
 
 
-def plan_run(study: Study, selection: Selection, results_dir: Path, device: str) -> Plan:
-    """What `run_study` would do. Writes nothing; raises as it does."""
+def plan_run(
+    study: Study,
+    selection: Selection,
+    results_dir: Path,
+    device: str,
+    until: Until | None = None,
+) -> Plan:
+    """What `run_study` would do, of rounds the first with something to do. Writes nothing; raises as it does."""
+    _require_legal(study, selection, until)
     with Store.read(database_path(results_dir, study.name)) as store:
-        return _plan(study, selection, store, device)
+        for part in Rounds(study, selection, until, store):
+            plan = replace(_plan(study, part.selection, store, device), round=part.title)
+            if plan.todo:
+                break
+    return plan
 
 
 def run_study(
@@ -59,39 +73,65 @@ def run_study(
     results_dir: Path,
     options: Options,
     command: str,
+    until: Until | None = None,
     on_plan: Callable[[Plan], object] | None = None,
     max_predictions: float = MAX_PREDICTIONS,
 ) -> Run:
     """Train what is missing of a study, then write everything that is made from its results.
 
-    `command` is what the outputs say that made them; `on_plan` is told what is to be done before it is;
-    `max_predictions` MB are the most that predictions of nets take in the exports (`report.outputs`).
+    `until` adds seeds in rounds. `command` is what the outputs say that made them; `on_plan` is told what is to be done
+    before it is; `max_predictions` MB are the most that predictions of nets take in the exports (`report.outputs`).
 
     Raises StudyError (all mistakes at once) and StoreError; a cell that fails raises nothing and is a row of results.
     """
-    selection.cells(study)  # a mistake in it is to leave no folder behind
+    _require_legal(study, selection, until)  # a mistake is to leave no folder behind
     device = options.resolved_device()
     directory = results_dir / study.name
     with Store.write(database_path(results_dir, study.name)) as store:
-        plan = _plan(study, selection, store, device)
-        if not plan.done + plan.failed + plan.todo:
-            legal = "cells to train: there are none but those of an earlier engine (--rerun-stale)"
-            raise StudyError(study.name, [Problem("", None, legal if plan.stale else "some cell")])
-        require_no_loss(directory, {(c.variant.name, c.seed) for c in plan.done + plan.todo})
-        _require_origin(study, store)
-        if on_plan is not None:
-            on_plan(plan)
-        # From the first cell on, not from the last: an interrupted study can be listed and compared.
-        write_text(directory / STUDY_FILE, study.text)
-        keep_level_files(study, directory)
-        store_yardsticks(study, store)
-        train(plan, store, BACKENDS[options.backend], options)
+        plans: list[Plan] = []
+        parts = Rounds(study, selection, until, store)
+        for part in parts:
+            plan = replace(_plan(study, part.selection, store, device), round=part.title)
+            if not plans:
+                _begin(plan, directory, store, until)
+            if on_plan is not None and (plan.todo or not plans):
+                on_plan(plan)
+            plans.append(plan)
+            if not train(plan, store, BACKENDS[options.backend], options):
+                break
         results = results_from_store(study, store)
         statuses = store.statuses()
     outputs = write_outputs(results, directory, command, max_predictions)
-    stored = [statuses.get(cell.key) for cell in plan.selected]
+    selected = {cell.key: cell for plan in plans for cell in plan.selected}
+    stored = [statuses.get(key) for key in selected]
     failed = sum(status not in (None, "ok") for status in stored)
-    return Run(plan, results, outputs, failed, stored.count(None) - len(plan.stale))
+    plan = replace(plans[-1], selected=tuple(selected.values()))
+    missing = stored.count(None) - len(plan.stale)
+    return Run(plan, results, outputs, failed, missing, parts.sought)
+
+
+def _require_legal(study: Study, selection: Selection, until: Until | None) -> None:
+    """Raise StudyError for what is wrong with a selection and with `until`, but for what the store has to say."""
+    selection.cells(study)
+    if until is not None:
+        until.require_alone(selection)
+        until.looks(study, None)
+
+
+def _begin(plan: Plan, directory: Path, store: Store, until: Until | None) -> None:
+    """Make sure that the first round of a run can be trained and destroys nothing, and note what it is of."""
+    study = plan.study
+    if not plan.done + plan.failed + plan.todo:
+        legal = "cells to train: there are none but those of an earlier engine (--rerun-stale)"
+        raise StudyError(study.name, [Problem("", None, legal if plan.stale else "some cell")])
+    require_no_loss(directory, {(c.variant.name, c.seed) for c in plan.done + plan.todo})
+    _require_origin(study, store)
+    if until is not None:
+        store.put_looks(until.looks(study, store.looks()))
+    # From the first cell on, not from the last: an interrupted study can be listed and compared.
+    write_text(directory / STUDY_FILE, study.text)
+    keep_level_files(study, directory)
+    store_yardsticks(study, store)
 
 
 def retrained_problems(name: str, results_dir: Path, key: str) -> list[str]:
@@ -143,10 +183,13 @@ def _plan(study: Study, selection: Selection, store: Store | None, device: str) 
     return plan
 
 
-def train(plan: Plan, store: Store, backend: Backend, options: Options) -> None:
-    """Train the cells to do and store each as it ends. An interrupt leaves the store with all finished cells."""
+def train(plan: Plan, store: Store, backend: Backend, options: Options) -> bool:
+    """Train the cells to do and store each as it ends. An interrupt leaves the store with all finished cells.
+
+    Returns whether all were trained: not after the first that fails, where that is to end a run.
+    """
     if not plan.todo:
-        return
+        return True
     facts, seconds = provenance(), plan.seconds()
     events = backend(plan.queue(seconds), seconds, options)
     with (
@@ -163,4 +206,5 @@ def train(plan: Plan, store: Store, backend: Backend, options: Options) -> None:
             running.finished(event.cell.key)
             report.finished(event.cell, event.outcome)
             if options.fail_fast and event.outcome.status != "ok":
-                return
+                return False
+    return True

@@ -26,6 +26,7 @@ from ablations.study.reader import load_study
 from ablations.study.selection import selection
 from ablations.study.settings import with_settings
 from ablations.study.study import Study
+from ablations.study.until import parse_until
 
 
 class Results(StudyResults):
@@ -37,7 +38,8 @@ class Results(StudyResults):
     @classmethod
     def of(cls, data: StudyResults) -> Results:
         """The same data with the methods of this class."""
-        return cls(data.study, data.cells, data.curves, data.splits, data.provenance, data.left_out)
+        parts = (data.study, data.cells, data.curves, data.splits, data.provenance)
+        return cls(*parts, left_out=data.left_out, looks=data.looks)
 
     def __repr__(self) -> str:
         ok = int((self.cells["status"] == "ok").sum())
@@ -115,6 +117,8 @@ def run(
     retry_failed: bool = False,
     rerun_stale: bool = False,
     shard: tuple[int, int] | None = None,
+    until: str | Iterable[str] = (),
+    max_seeds: int | None = None,
     results_dir: str | Path = RESULTS_DIR,
     device: str = "auto",
     workers: int | None = None,
@@ -130,9 +134,10 @@ def run(
     themselves instead of the study's; `where` one or more conditions such as `"pooling=max"`; `settings` other settings
     of the protocol, such as `{"epochs": 3}`, which make a study of its own; `limit` the most cells to train now;
     `retry_failed` and `rerun_stale` train again what failed and what an earlier version of the engine trained;
-    `shard=(2, 8)` is the second of eight equal parts. `device` is auto, cpu, cuda or cuda:N (several GPUs as
-    "cuda:0,cuda:1"), `workers` a number of processes (by default one a core, or a GPU) of `threads` threads each,
-    `timeout` seconds a cell; `fail_fast` stops at the first cell that fails. `pack` is the most cells that train
+    `shard=(2, 8)` is the second of eight equal parts; `until` adds seeds in rounds until what it says holds, such as
+    `"ratio within 25%"` or `"verdict"`, with at most `max_seeds` (40). `device` is auto, cpu, cuda or cuda:N (several
+    GPUs as "cuda:0,cuda:1"), `workers` a number of processes (by default one a core, or a GPU) of `threads` threads
+    each, `timeout` seconds a cell; `fail_fast` stops at the first cell that fails. `pack` is the most cells that train
     together, by default as many as pay on the device. Where predictions of nets take more than `max_predictions` MB,
     the largest splits are left out of the exports, not of the database.
 
@@ -153,6 +158,7 @@ def run(
         ),
         results_dir=Path(results_dir),
         options=driver.Options(device, workers, threads, timeout, fail_fast, True, pack),
+        until=parse_until((until,) if isinstance(until, str) else until, max_seeds),
         command=f"ablations.run({base.name!r}{f', settings={dict(settings)!r}' if settings else ''})",
         max_predictions=max_predictions,
     )

@@ -42,7 +42,9 @@ MAY_IMPORT = {
         "linefit",
     },
     "ablations.simulation": {"ablations.simulation", "ablations.statistics", "linefit"},
+    "ablations.rounds": {"ablations.comparison", "ablations.records", "ablations.study"},
     "ablations.driver": {
+        "ablations.rounds",
         "ablations.report",
         "ablations.execution",
         "ablations.records",

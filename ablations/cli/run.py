@@ -23,6 +23,7 @@ from ablations.records import MAX_PREDICTIONS, RESULTS_DIR
 if TYPE_CHECKING:
     from ablations.driver import Options, Run
     from ablations.execution.plan import Plan
+    from ablations.rounds import Sought
 
 
 def run(
@@ -68,6 +69,17 @@ def run(
             metavar="I/N", help="Only the I-th of N equal parts, each with a --results of its own."
         ),
     ] = None,
+    until: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TARGET",
+            help='Add seeds in rounds until "ratio within 25%" or "verdict" holds for every variant, or "VARIANT '
+            'ratio within 25%" for one. May be given several times.',
+        ),
+    ] = None,
+    max_seeds: Annotated[
+        int | None, typer.Option(help="With --until: most seeds of a variant; by default 40.")
+    ] = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first cell that fails.")
     ] = False,
@@ -100,7 +112,9 @@ def run(
         from ablations.study.reader import load_study
         from ablations.study.selection import parse_seeds, parse_shard, selection
         from ablations.study.settings import parse_settings, with_settings
+        from ablations.study.until import parse_until
 
+        sought = parse_until(until or (), max_seeds)
         chosen = selection(
             seeds=None if seeds is None else parse_seeds(seeds),
             where=where or (),
@@ -110,7 +124,11 @@ def run(
             shard=None if shard is None else parse_shard(shard),
         )
         found = with_settings(load_study(study), parse_settings(settings or ()))
-        chosen.cells(found)  # so that mistakes are told before anything heavy is imported
+        # so that mistakes are told before anything heavy is imported
+        chosen.cells(found)
+        if sought is not None:
+            sought.require_alone(chosen)
+            sought.looks(found, None)
 
         from ablations.driver import Options, plan_run, run_study
 
@@ -126,7 +144,7 @@ def run(
         )
         resolved = options.resolved_device()
         if dry_run:
-            plan = plan_run(found, chosen, results_dir, resolved)
+            plan = plan_run(found, chosen, results_dir, resolved, sought)
             tell(describe(plan, options))
             raise typer.Exit(EXIT_FAILED if plan.failed else 0)
     with usage_errors(values=False), interruptible():
@@ -136,6 +154,7 @@ def run(
             results_dir=results_dir,
             options=options,
             command=command_line(),
+            until=sought,
             on_plan=lambda plan: tell(describe(plan, options)),
             max_predictions=max_predictions,
         )
@@ -164,6 +183,8 @@ def conclude(finished: Run, study: str, results_dir: Path) -> NoReturn:
     print(
         f"\nWritten to {results_dir / name}/: report.html, summary.md, figures/, tables (CSV) and predictions (Parquet)"
     )
+    if finished.sought is not None:
+        print(sought_text(finished.sought))
     total = len(finished.plan.selected)
     if finished.missing:
         print(f"Not trained yet: {finished.missing} of {total} cells; go on with: {command_line()}")
@@ -181,11 +202,22 @@ def conclude(finished: Run, study: str, results_dir: Path) -> NoReturn:
     raise typer.Exit(EXIT_FAILED if finished.failed else 0)
 
 
+def sought_text(sought: Sought) -> str:
+    """What came of --until: a line a variant."""
+    looks = sought.looks
+    targets, at = " and ".join(map(str, sought.targets)), ", ".join(map(str, looks.seeds))
+    head = f"\nUntil {targets}: {sought.made} of {len(looks.seeds)} looks made (at {at} seeds)"
+    reached = [standing for standing in sought.standings if standing.reached]
+    short = [standing for standing in sought.standings if not standing.reached]
+    return "\n".join([head, *(f"  {standing}" for standing in [*reached, *short])])
+
+
 def describe(plan: Plan, options: Options) -> str:
     """One line on what a run would do."""
     workers = min(options.resolved_workers(), max(len(plan.todo), 1))
+    name = f"{plan.study.name}, {plan.round}" if plan.round else plan.study.name
     counts = (
-        f"{plan.study.name}: {len(plan.selected)} cells, {len(plan.done)} done, {len(plan.failed)} failed, "
+        f"{name}: {len(plan.selected)} cells, {len(plan.done)} done, {len(plan.failed)} failed, "
         f"{len(plan.todo)} to do"
     )
     if plan.stale:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ablations.comparison.metrics import Measure
-from ablations.comparison.spelling import share
+from ablations.comparison.spelling import listed, share
+from ablations.comparison.stopping import FIXED, Stopping
 from ablations.comparison.wording import FEW_IMAGES_NOTE
 from ablations.records.results import StudyResults
 from ablations.statistics import SEEDS_FOR_VERDICT, rate_not_excluded
@@ -19,12 +20,6 @@ POPULATIONS = {
     "per_seed": "and new training sets of {size} images, of which every seed has its own",
     "fresh": "and new streams of training images, of which every seed has its own",
 }
-
-
-def listed(items: Iterable[object]) -> str:
-    """`a, b and c`."""
-    words = [str(item) for item in items]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def population(results: StudyResults) -> str:
@@ -46,6 +41,7 @@ def methods(
     margin: float,
     confidence: float,
     importance_note: str,
+    stopping: Stopping = FIXED,
 ) -> str:
     """The paragraph, of the table of one split."""
     variants = table[table["kind"] == "variant"]
@@ -57,7 +53,8 @@ def methods(
     parts = [
         f"Study `{results.study.name}`: {len(variants)} variants with {listed(seeds)} seeds each, {n_cells} trained "
         f"networks, of which {n_ok} converged, and {len(yardsticks)} estimators without training, all evaluated "
-        f"on the same {n_images:,} images of split `{split}`.",
+        f"on the same {n_images:,} images of split `{split}`."
+        + stopping.methods(confidence, seeds),
         f"The measure is the {metric.words}"
         + (
             " (the mean of the squared errors of slope and intercept)."
@@ -84,11 +81,11 @@ def methods(
             if known
             else "; those of estimators without training are over images alone."
         ),
-        _excluded(max(seeds)),
+        _excluded(max(seeds), stopping),
     ]
     family = int(table["p_holm"].notna().sum())
     if family:
-        parts.append(_tests(reference, family, margin, confidence, known))
+        parts.append(_tests(reference, family, margin, confidence, known, stopping))
     if table["few_images"].any():
         parts.append(FEW_IMAGES_NOTE)
     parts.append(f"Factor importance: {importance_note}.")
@@ -142,14 +139,23 @@ def _variance(item: str) -> str:
     )
 
 
-def _excluded(n_seeds: int) -> str:
+def _excluded(n_seeds: int, stopping: Stopping = FIXED) -> str:
+    rate = rate_not_excluded(int(n_seeds), confidence=stopping.each(0.95))
+    over = f" over {stopping.looks} looks" if stopping.looks > 1 else ""
     return (
         f"{n_seeds} of {n_seeds} seeds without an event, such as a failure, do not exclude that it happens to "
-        f"{share(rate_not_excluded(int(n_seeds)))} of seeds (Clopper-Pearson, one-sided 95%)."
+        f"{share(rate)} of seeds (Clopper-Pearson, one-sided 95%{over})."
     )
 
 
-def _tests(reference: str, family: int, margin: float, confidence: float, known: bool) -> str:
+def _tests(
+    reference: str,
+    family: int,
+    margin: float,
+    confidence: float,
+    known: bool,
+    stopping: Stopping = FIXED,
+) -> str:
     """How verdicts were reached."""
     level = f"{1 - confidence:.2g}"
     return (
@@ -158,6 +164,7 @@ def _tests(reference: str, family: int, margin: float, confidence: float, known:
         f"Mathew 2003), and for being outside 1/{margin:g} to {margin:g} by two one-sided tests (Schuirmann 1987); "
         f"both p are adjusted by Holm's method for the family of {family}"
         + (" variants" if known else "")
+        + (f" and for the {stopping.looks} looks" if stopping.looks > 1 else "")
         + f". `Equivalent` is an adjusted p below {level} of the second kind, else `better` and `worse` of the first; "
         f"`inconclusive` is neither. The margin of {margin:g} is the study's own; 1.25, the default, is the convention "
         "of bioequivalence (FDA 2001)."

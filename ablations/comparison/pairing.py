@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ablations.comparison.aggregates import AGGREGATES
-from ablations.comparison.methods import listed
 from ablations.comparison.metrics import Metric
 from ablations.comparison.scored import Estimator
+from ablations.comparison.spelling import listed
 from ablations.records.results import SplitResults, StudyResults, VariantResults
 from ablations.statistics import Comparison
 from ablations.study.problems import nearest

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
+
+
+def listed(items: Iterable[object]) -> str:
+    """`a, b and c`."""
+    words = [str(item) for item in items]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def interval_words(confidence: float, looks: int = 1) -> str:
+    """What an interval is called: `95% CI`, or `95% CI for 6 looks`, which cover together."""
+    return f"{confidence:.0%} CI" + (f" for {looks} looks" if looks > 1 else "")
 
 
 def number(value: float) -> str:

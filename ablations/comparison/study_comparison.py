@@ -9,13 +9,13 @@ import html
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
 
 from ablations.comparison import wording as text
-from ablations.comparison.aggregates import AGGREGATES
+from ablations.comparison.checks import check
 from ablations.comparison.claims import EVERY_VARIANT, Check, Claim, parse_claim
 from ablations.comparison.importance import importance_of
 from ablations.comparison.layout import DRAWN, FORMATS, Format, comment, fitted_table
@@ -28,11 +28,11 @@ from ablations.comparison.scored import (
     find_name,
     published_values,
 )
-from ablations.comparison.spelling import with_interval
+from ablations.comparison.stopping import FIXED, Stopping, stopping
 from ablations.comparison.stored import SETTINGS, importance_document, records, stored_comparison
-from ablations.comparison.table import ENOUGH_IMAGES, comparison_table, few_images, pairs_table
+from ablations.comparison.table import comparison_table, pairs_table
 from ablations.records.results import StudyResults
-from ablations.statistics import SEEDS_FOR_VERDICT, Importance, enough_seeds
+from ablations.statistics import Importance
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,7 +49,8 @@ class StudyComparison:
     `median_over_seeds` say what the seeds can show; `few_images` and `imitates` (a `beta` of 0.5 or more) are marks.
     Figures that cannot be had (too few seeds, no such yardstick) are NaN. `importance` is None where the grid does
     not allow it; `importance_note` says why. `methods`: a paragraph for a paper. `note`: that predictions are not among
-    the exports; where they cannot be had `estimators` is empty, and what needs them raises ValueError.
+    the exports; where they cannot be had `estimators` is empty, and what needs them raises ValueError. `stopping`:
+    where seeds were added by looking at results, `confidence` and adjusted p-values are those over all looks.
     """
 
     study: str
@@ -65,6 +66,7 @@ class StudyComparison:
     methods: str
     estimators: Mapping[str, Estimator]
     note: str = ""
+    stopping: Stopping = FIXED
 
     @property
     def reference(self) -> str:
@@ -72,11 +74,20 @@ class StudyComparison:
         row = self.table[self.table["variant"] == self.against].iloc[0]
         return text.words_for(self.against, row["kind"] == "variant")
 
+    @property
+    def notes(self) -> list[str]:
+        """What the marks in the table mean, and how to read it."""
+        return text.footnotes(self.table, self.reference) + self.stopping.notes(self.confidence)
+
+    @property
+    def _interval(self) -> str:
+        return self.stopping.interval(self.confidence)
+
     def sentence(self, variant: str) -> str:
         """The defensible sentence on a variant or yardstick. Raises ValueError for an unknown name."""
         name = find_name(variant, list(self.table["variant"]), "variant")
-        row = self._rows[name]
-        return text.sentence(row, self.reference, self.metric, self.n_images, self.confidence)
+        asked = (self.n_images, self.confidence, self.stopping)
+        return text.sentence(self._rows[name], self.reference, self.metric, *asked)
 
     @cached_property
     def _rows(self) -> dict[str, dict[Any, Any]]:
@@ -86,12 +97,12 @@ class StudyComparison:
     def display(self, *, wide: bool = False) -> pd.DataFrame:
         """The table for a person: strings, a column a figure with its interval; seven columns at most, or all."""
         return text.display_table(
-            self.table, self.reference, self.metric, self.n_images, self.confidence, wide=wide
+            self.table, self.reference, self.metric, self.n_images, self._interval, wide=wide
         )
 
     def pairs(self) -> pd.DataFrame:
         """Every pair of variants, explored, with Benjamini-Hochberg adjusted p-values."""
-        return pairs_table(list(self._known.values()), self.metric, self.confidence)
+        return pairs_table(list(self._known.values()), self.metric, self.confidence, self.stopping)
 
     def fail_unless(self, *claims: str) -> tuple[Check, ...]:
         """Check claims such as `variant<=1.25*least_squares` (see `criteria`), one result an estimator.
@@ -107,7 +118,8 @@ class StudyComparison:
             for claim in map(parse_claim, claims)
             for left in self._claimed(claim)
         ]
-        return tuple(self._check(claim, left, right) for claim, left, right in jobs)
+        ask = partial(check, self.metric, self.split, self.confidence, self.stopping)
+        return tuple(ask(*job) for job in jobs)
 
     def _claimed(self, claim: Claim) -> list[Estimator]:
         if claim.left == EVERY_VARIANT and EVERY_VARIANT not in self._known:
@@ -119,33 +131,6 @@ class StudyComparison:
         if not self.estimators:
             raise ValueError(f"pairs and claims need every prediction. {self.note}")
         return self.estimators
-
-    def _check(self, claim: Claim, left: Estimator, right: Estimator) -> Check:
-        claim = Claim(left.name, claim.factor, right.name)
-        if left is right:
-            return Check(claim, claim.factor > 1, "the ratio of an estimator to itself is 1")
-        aggregate = AGGREGATES[self.metric.aggregate]
-        comparison = aggregate.compare(left.scores, right.scores, self.confidence)
-        if comparison is None:
-            return Check(claim, False, "too few seeds for an interval")
-        ratio = comparison.ratio
-        spelled = with_interval(ratio.value, ratio.low, ratio.high)
-        reason = f"ratio {spelled}, {self.confidence:.0%} CI on {self.split}"
-        doubts = []
-        if not enough_seeds(comparison):
-            doubts.append(f"a claim needs {SEEDS_FOR_VERDICT} seeds")
-        if few_images(self.metric, left, right):
-            doubts.append(
-                f"a claim on a mean that is not known needs {ENOUGH_IMAGES:,} {self.metric.items}"
-            )
-        if ratio.high < claim.factor and comparison.p_at_least(claim.factor) >= self._one_sided:
-            doubts.append("a large seed that these few lack could exceed the factor")
-        holds = ratio.high < claim.factor and not doubts
-        return Check(claim, holds, "; ".join([reason, *doubts]))
-
-    @property
-    def _one_sided(self) -> float:
-        return (1 - self.confidence) / 2
 
     def to_text(
         self, format: Format = "table", *, wide: bool = False, width: int | None = None
@@ -175,7 +160,7 @@ class StudyComparison:
             ),
             *([note(self.note)] if self.note else []),
             drawn,
-            *map(note, text.footnotes(self.table, self.reference)),
+            *map(note, self.notes),
         ]
         if self.importance is not None:
             parts.append(note(f"Factor importance ({self.importance_note}):"))
@@ -200,9 +185,7 @@ class StudyComparison:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the table for a person and its notes."""
-        notes = "".join(
-            f"<p>{html.escape(note)}</p>" for note in text.footnotes(self.table, self.reference)
-        )
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
         return f"<p>{html.escape(repr(self)[1:-1])}</p>{self.display().to_html(index=False)}{notes}"
 
     def _settings(self) -> dict[str, Any]:
@@ -261,12 +244,16 @@ def compare_study(
             margin=margin,
             confidence=confidence,
         )
-        return StudyComparison(study=results.study.name, split=name, metric=chosen, **parts)
+        ended = stopping(results.looks, parts["table"]["n_seeds"].dropna())
+        return StudyComparison(
+            study=results.study.name, split=name, metric=chosen, stopping=ended, **parts
+        )
     data = results.split(name)
     known = estimators(data, metric)
+    ended = stopping(results.looks, (len(variant.seeds) for variant in data.variants))
     reference = find_estimator(against or results.study.against, known, "against")
     published = published_values(results.study, data.name, metric)
-    table = comparison_table(known, reference, published, chosen, margin, confidence)
+    table = comparison_table(known, reference, published, chosen, margin, confidence, ended)
     importance, note = None, "none, it is worked out for means alone"
     if chosen.aggregate == "mean":
         factors = results.study.factors
@@ -274,9 +261,9 @@ def compare_study(
             [{factor: variant.levels[factor] for factor in factors} for variant in data.variants],
             index=[variant.name for variant in data.variants],
         )
-        importance, note = importance_of(levels, known, confidence)
+        importance, note = importance_of(levels, known, ended.each(confidence))
     words = text.words_for(reference.name, reference.is_variant)
-    paragraph = methods(results, data.name, table, words, chosen, margin, confidence, note)
+    paragraph = methods(results, data.name, table, words, chosen, margin, confidence, note, ended)
     return StudyComparison(
         study=results.study.name,
         split=data.name,
@@ -290,6 +277,7 @@ def compare_study(
         importance_note=note,
         methods=paragraph,
         estimators=known,
+        stopping=ended,
     )
 
 

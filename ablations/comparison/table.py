@@ -14,6 +14,7 @@ import pandas as pd
 from ablations.comparison.aggregates import AGGREGATES, Aggregate
 from ablations.comparison.metrics import ErrorArray, Measure
 from ablations.comparison.scored import Estimator
+from ablations.comparison.stopping import FIXED, Stopping
 from ablations.statistics import (
     Comparison,
     Estimate,
@@ -46,8 +47,9 @@ class Question:
     metric: Measure
     reference: Estimator
     margin: float
-    confidence: float
+    confidence: float  # of each interval
     floor: Estimator | None
+    stopping: Stopping = FIXED
 
     @property
     def aggregate(self) -> Aggregate:
@@ -133,7 +135,7 @@ def _seeds(estimator: Estimator, asked: Question) -> dict[str, object]:
             **nothing,
             **_limits("median_over_seeds", None),
         }
-    ok = estimator.ok
+    ok, each, n_failed = estimator.ok, asked.stopping.each(0.95), int((~estimator.ok).sum())
     by_seed = np.asarray(estimator.scores).mean(axis=1)
     of_seeds = asked.metric.aggregate == "mean" and len(ok) > 1
     groups = seed_groups(by_seed) if of_seeds and (by_seed > 0).all() else None
@@ -143,8 +145,8 @@ def _seeds(estimator: Estimator, asked: Question) -> dict[str, object]:
         "outlying_seeds": bool(groups and groups.apart),
         "n_ok": int(ok.sum()),
         "n_seeds": len(ok),
-        **_limits("ok", convergence(ok)),
-        "failure_rate_not_excluded": rate_not_excluded(len(ok), int((~ok).sum())),
+        **_limits("ok", convergence(ok, confidence=each)),
+        "failure_rate_not_excluded": rate_not_excluded(len(ok), n_failed, confidence=each),
         "seed_groups_p": groups.p if groups else np.nan,
         "median_over_seeds": middle.median if middle else np.nan,
         **_limits("median_over_seeds", middle),
@@ -227,16 +229,17 @@ def comparison_table(
     metric: Measure,
     margin: float,
     confidence: float,
+    stopping: Stopping = FIXED,
 ) -> pd.DataFrame:
     """One row an estimator: variants by their error, then yardsticks by theirs.
 
-    `p_holm` and `p_different_holm` adjust `p` (of a ratio of 1) and `p_different` (of a ratio outside the margin)
-    over the family of all that were tested against the reference: variants, and yardsticks unless their means are
-    known.
+    `p_holm` and `p_different_holm` adjust `p` (of a ratio of 1) and `p_different` (of a ratio outside the margin) over
+    all that were tested: variants, and yardsticks whose means are not known. They and intervals hold over all looks.
     """
     if margin <= 1:
         raise ValueError(f"margin is a ratio above 1, got {margin}")
-    asked = Question(metric, reference, margin, confidence, known.get(FLOOR))
+    floor, each = known.get(FLOOR), stopping.each(confidence)
+    asked = Question(metric, reference, margin, each, floor, stopping)
     compared = {e.name: asked.compare(e) for e in known.values()}
     table = pd.DataFrame([_row(e, asked, compared[e.name]) for e in known.values()]).astype(
         {"n_ok": "Int64", "n_seeds": "Int64"}
@@ -245,7 +248,7 @@ def comparison_table(
     if not isinstance(reference.scores, Known):
         exact[:] = False
     for name in ("p", "p_different"):
-        adjusted = adjust(table[name].where(~exact), "holm")
+        adjusted = adjust(stopping.p(table[name].where(~exact)), "holm")
         table.insert(list(table.columns).index(name) + 1, f"{name}_holm", adjusted)
     words = [
         "reference"
@@ -266,9 +269,12 @@ def comparison_table(
     return table
 
 
-def pairs_table(known: Sequence[Estimator], metric: Measure, confidence: float) -> pd.DataFrame:
+def pairs_table(
+    known: Sequence[Estimator], metric: Measure, confidence: float, stopping: Stopping = FIXED
+) -> pd.DataFrame:
     """Every pair of variants, explored: `p` and its Benjamini-Hochberg adjustment `p_bh`, best first."""
     rows = []
+    confidence = stopping.each(confidence)
     aggregate = AGGREGATES[metric.aggregate]
     variants = sorted(
         (estimator for estimator in known if estimator.is_variant),
@@ -290,5 +296,5 @@ def pairs_table(known: Sequence[Estimator], metric: Measure, confidence: float) 
             )
     columns = ["variant", "against", "flagged", "ratio", "ratio_low", "ratio_high", "p"]
     table = pd.DataFrame(rows, columns=[*columns, "p_beats", "p_beats_low", "p_beats_high"])
-    table.insert(len(columns), "p_bh", adjust(table["p"], "fdr_bh"))
+    table.insert(len(columns), "p_bh", adjust(stopping.p(table["p"]), "fdr_bh"))
     return table

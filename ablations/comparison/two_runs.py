@@ -16,16 +16,21 @@ import pandas as pd
 from ablations.comparison.aggregates import AGGREGATES
 from ablations.comparison.differences import Difference, differences
 from ablations.comparison.layout import DRAWN, FORMATS, Format, comment, fitted_table
-from ablations.comparison.methods import listed, population
+from ablations.comparison.methods import population
 from ablations.comparison.metrics import Metric, find_metric
 from ablations.comparison.pairing import Side, identical, pair_row, pairs_of, shared_split
 from ablations.comparison.scored import estimators
-from ablations.comparison.spelling import p_value, two_digits, with_interval
+from ablations.comparison.spelling import interval_words, listed, p_value, two_digits, with_interval
+from ablations.comparison.stopping import stopping
 from ablations.records.results import SplitResults
-from ablations.statistics import SEEDS_FOR_VERDICT, adjust, verdict
+from ablations.statistics import SEEDS_FOR_VERDICT, adjust, spent_confidence, spent_p, verdict
 
 SHED = ("p (Holm)", "ok")  # columns that a narrow terminal does without, the first first
 IDENTICAL = "identical"
+LOOKED = (
+    "Seeds were added by looking at results: the error is shared equally among the {looks} pairs of looks that there "
+    "may be (Bonferroni), an interval has a confidence of {each:.1%} by itself, and p-values are multiplied by {looks}."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,6 +54,7 @@ class TwoRuns:
     unmatched: tuple[tuple[str, ...], tuple[str, ...]]
     differences: tuple[Difference, ...]
     methods: str
+    looks: int = 1  # among how many the error is shared, where seeds of a run were added by looking
 
     def sentence(self, row: Mapping[Any, Any]) -> str:
         """One defensible sentence on a row of the table."""
@@ -62,7 +68,7 @@ class TwoRuns:
         limits = (
             "too few seeds for an interval"
             if pd.isna(low)
-            else f"{self.confidence:.0%} CI [{two_digits(low)}, {two_digits(high)}]"
+            else f"{interval_words(self.confidence, self.looks)} [{two_digits(low)}, {two_digits(high)}]"
         )
         images = f"{self.n_images:,} {self.metric.items}"
         times = f"{two_digits(row['ratio'])}x the {self.metric.words} of {other}"
@@ -71,7 +77,7 @@ class TwoRuns:
     def display(self) -> pd.DataFrame:
         """The table for a person: strings, seven columns."""
         one, other = self.labels
-        interval = f"[{self.confidence:.0%} CI]"
+        interval = f"[{interval_words(self.confidence, self.looks)}]"
         return pd.DataFrame(
             [
                 {
@@ -174,17 +180,20 @@ def compare_runs(
     pairs = pairs_of(one, other, data)
     known = [estimators(side, metric) for side in data]
     aggregate = AGGREGATES[chosen.aggregate]
+    looks = _looks(one, data[0]) * _looks(other, data[1])
+    each = spent_confidence(confidence, looks)
     compared = [
-        aggregate.compare(known[0][a.name].scores, known[1][b.name].scores, confidence)
-        for a, b in pairs
+        aggregate.compare(known[0][a.name].scores, known[1][b.name].scores, each) for a, b in pairs
     ]
     rows = [
-        pair_row(a, b, known[0][a.name], known[1][b.name], comparison, chosen, margin, confidence)
+        pair_row(a, b, known[0][a.name], known[1][b.name], comparison, chosen, margin, each)
         for (a, b), comparison in zip(pairs, compared, strict=True)
     ]
     table = pd.DataFrame(rows)
     for p in ("p", "p_different"):
-        table.insert(list(table.columns).index(p) + 1, f"{p}_holm", adjust(table[p], "holm"))
+        table.insert(
+            list(table.columns).index(p) + 1, f"{p}_holm", adjust(spent_p(table[p], looks), "holm")
+        )
     table["verdict"] = [
         IDENTICAL
         if identical(row)
@@ -206,8 +215,14 @@ def compare_runs(
         table=table,
         unmatched=(unmatched[0], unmatched[1]),
         differences=tuple(differences(one.results, other.results, pairs)),
-        methods=_methods(one, other, data[0], table, chosen, margin, confidence),
+        methods=_methods(one, other, data[0], table, chosen, margin, confidence)
+        + (f" {LOOKED.format(looks=looks, each=each)}" if looks > 1 else ""),
+        looks=looks,
     )
+
+
+def _looks(side: Side, split: SplitResults) -> int:
+    return stopping(side.results.looks, (len(v.seeds) for v in split.variants)).looks
 
 
 def _pair(row: Mapping[Any, Any]) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ablations.comparison.metrics import Measure
 from ablations.comparison.spelling import number, p_value, share, two_digits, with_interval
+from ablations.comparison.stopping import FIXED, Stopping
 from ablations.comparison.table import ENOUGH_IMAGES
 from linefit.known_risk import CONSTANT, FLOOR, REFERENCE
 
@@ -52,15 +53,15 @@ def display_table(
     reference: str,
     metric: Measure,
     n_images: int,
-    confidence: float,
+    interval: str,
     *,
     wide: bool,
 ) -> pd.DataFrame:
     """The table as strings: one column a figure with its interval, columns without content left out.
 
-    The brief one has at most seven columns, the wide one all.
+    The brief one has at most seven columns, the wide one all; `interval` is what intervals are called.
     """
-    interval, column = f"[{confidence:.0%} CI]", metric.column
+    interval, column = f"[{interval}]", metric.column
     shown = []
     for row in table.to_dict("records"):
         is_variant = row["kind"] == "variant"
@@ -195,7 +196,12 @@ def pairs_display(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def sentence(
-    row: Mapping[Any, Any], reference: str, metric: Measure, n_images: int, confidence: float
+    row: Mapping[Any, Any],
+    reference: str,
+    metric: Measure,
+    n_images: int,
+    confidence: float,
+    stopping: Stopping = FIXED,
 ) -> str:
     """One defensible sentence on a row of the table."""
     is_variant = row["kind"] == "variant"
@@ -208,7 +214,7 @@ def sentence(
         if pd.isna(low):
             return "too few seeds for an interval"
         over = "" if is_variant else " over images"
-        return f"{confidence:.0%} CI{over} [{spell(low)}, {spell(high)}]"
+        return f"{stopping.interval(confidence)}{over} [{spell(low)}, {spell(high)}]"
 
     facts = []
     if row["verdict"] == "reference":
@@ -217,7 +223,7 @@ def sentence(
     else:
         figure = f"{two_digits(row['ratio'])}x the {metric.words} of {reference}"
         facts.append(interval(row["ratio_low"], row["ratio_high"], two_digits))
-    facts += [*_seeds(row)] if is_variant else []
+    facts += [*_seeds(row), *stopping.fact(confidence)] if is_variant else []
     facts += [] if exact else [f"{n_images:,} {metric.items}"]
     if row["few_images"]:
         facts.append(f"too few {metric.items} for a reliable interval")

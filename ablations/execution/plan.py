@@ -29,6 +29,7 @@ class Plan:
     timings: Mapping[
         str, Sequence[float]
     ]  # variant -> seconds of its finished cells on this kind of device
+    round: str = ""  # of a run that adds seeds in rounds: which this is
 
     def seconds(self) -> dict[str, float]:
         """Key -> expected training time of the cells to do."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +33,7 @@ from ablations.records.results import (
     VariantResults,
     typed,
 )
+from ablations.records.store import looks_from, looks_text
 from ablations.study.factors import FACTORS
 from ablations.study.study import Study
 from linefit.images import of_lab_prior
@@ -43,6 +45,7 @@ ERRORS_FILE = "errors.csv"
 LEFT_OUT_FILE = "left_out.json"
 LEFT_OUT_FACTS = ("n_images", "n_nets", "command", "analysis")
 COMPARISON_FILE = "compare_{split}.csv"
+LOOKS_FILE = "looks.json"  # where the number of seeds was decided by looking at results
 # Predictions are float32 values in float64 columns: byte by byte, their empty halves vanish.
 PARQUET: dict[str, Any] = {
     "compression": "zstd",
@@ -89,6 +92,11 @@ def write(results: StudyResults, directory: Path, errors: pd.DataFrame | None = 
     if errors is not None:
         paths.append(directory / ERRORS_FILE)
         write_csv(paths[-1], errors)
+    looks = directory / LOOKS_FILE
+    looks.unlink(missing_ok=True)
+    if results.looks is not None:
+        paths.append(looks)
+        write_text(looks, looks_text(results.looks) + "\n")
     return paths + _write_left_out(results.left_out, directory)
 
 
@@ -193,6 +201,8 @@ def read(study: Study, directory: Path) -> StudyResults:
     )
     provenance.pop("left_out", None)
     left_out = _read_left_out(directory)
+    file = directory / LOOKS_FILE
+    looks = looks_from(file.read_text(encoding="utf-8")) if file.is_file() else None
     splits = {
         split: _split_results(
             study,
@@ -204,6 +214,7 @@ def read(study: Study, directory: Path) -> StudyResults:
         for split in study.splits
         if split not in left_out
     }
+    splits = {name: replace(split, looks=looks) for name, split in splits.items()}
     return StudyResults(
         study=study,
         cells=typed(cells, CELL_TYPES),
@@ -211,6 +222,7 @@ def read(study: Study, directory: Path) -> StudyResults:
         splits=splits,
         provenance=provenance,
         left_out=left_out,
+        looks=looks,
     )
 
 

@@ -68,8 +68,9 @@ def results_from_store(study: Study, store: Store) -> StudyResults:
     for split in study.splits:
         params = evaluation_images(split).params
         rows = tuple(_variant_results(v, split, len(params), outcomes) for v in variants)
+        yardsticks = stored_yardsticks(study, store, split)
         splits[split] = SplitResults(
-            split, params, rows, stored_yardsticks(study, store, split), of_lab_prior(split)
+            split, params, rows, yardsticks, of_lab_prior(split), store.looks()
         )
     return StudyResults(
         study=study,
@@ -77,6 +78,7 @@ def results_from_store(study: Study, store: Store) -> StudyResults:
         curves=_curves_frame(outcomes),
         splits=splits,
         provenance=merge_provenance(store.provenance(cell.key for cell, _ in outcomes)),
+        looks=store.looks(),
     )
 
 

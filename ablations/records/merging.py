@@ -14,6 +14,7 @@ from ablations.records.files import write_text
 from ablations.records.folder import STUDY_FILE, find_study
 from ablations.records.store import Store
 from ablations.study.outcome import Outcome
+from ablations.study.until import Looks
 from ablations.study.users import keep_level_files
 
 
@@ -71,6 +72,19 @@ def same_results(one: Outcome, other: Outcome) -> bool:
     )
 
 
+def _looks(theirs: Store | None, ours: Store) -> Looks | None:
+    """The looks of both. Raises StoreError where they were at different numbers of seeds."""
+    found = [looks for store in (theirs, ours) if store and (looks := store.looks()) is not None]
+    if len({looks.seeds for looks in found}) > 1:
+        at = " and ".join(", ".join(map(str, looks.seeds)) for looks in found)
+        raise StoreError(
+            f"{ours.path}: its seeds and those to merge were added by different looks (at {at} seeds), between which "
+            "no error can be shared; none is merged"
+        )
+    rules = dict.fromkeys(rule for looks in reversed(found) for rule in looks.rules)
+    return Looks(found[0].seeds, tuple(rules)) if found else None
+
+
 def _merge_study(name: str, source: Path, results_dir: Path) -> Merged:
     study = find_study(name, source)
     kept = results_dir / name / STUDY_FILE
@@ -85,6 +99,9 @@ def _merge_study(name: str, source: Path, results_dir: Path) -> Merged:
         Store.read(database_path(source, name)) as theirs,
         Store.write(database_path(results_dir, name)) as ours,
     ):
+        looks = _looks(theirs, ours)
+        if looks is not None:
+            ours.put_looks(looks)
         write_text(kept, study.text)
         keep_level_files(study, results_dir / name)
         statuses = {} if theirs is None else theirs.statuses()

@@ -18,6 +18,7 @@ import pandas as pd
 from ablations.study.factors import FACTORS, Level
 from ablations.study.problems import nearest
 from ablations.study.study import Study
+from ablations.study.until import Looks
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -76,6 +77,7 @@ class SplitResults:
     variants: tuple[VariantResults, ...]  # in the order of the study
     yardsticks: Mapping[str, npt.NDArray[np.float64]]  # name -> (M, 2) predictions
     lab_prior: bool = False  # whether the images are independent draws of the lab's generator
+    looks: Looks | None = None  # those of the study
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class StudyResults:
     splits: Mapping[str, SplitResults]  # evaluation splits in the order of the study, never val
     provenance: Mapping[str, Any]  # git commit, dirty flag, versions, hardware
     left_out: Mapping[str, LeftOut] = field(default_factory=dict)  # the other evaluation splits
+    looks: Looks | None = None  # at results, that decided on the seeds; None: decided before
 
     def __post_init__(self) -> None:
         problems = [

@@ -10,7 +10,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from ablations.records.database import StoreError, open_to_read, open_to_write
 from ablations.study.outcome import Outcome, Status
 from ablations.study.study import ENGINE_VERSION, Cell, configuration_key
+from ablations.study.until import Looks
 
 # Fields of an outcome that are columns of a cell, in their order.
 OUTCOME_COLUMNS = (
@@ -33,6 +34,17 @@ OUTCOME_COLUMNS = (
     "device",
     "threads",
 )
+
+
+def looks_text(looks: Looks) -> str:
+    """Looks as JSON."""
+    return json.dumps(asdict(looks))
+
+
+def looks_from(text: str) -> Looks:
+    """Looks from JSON."""
+    record = json.loads(text)
+    return Looks(tuple(record["seeds"]), tuple(record["rules"]))
 
 
 @dataclass(frozen=True)
@@ -228,6 +240,21 @@ class Store:
             db.execute("CREATE TABLE IF NOT EXISTS origin (folder TEXT NOT NULL)")
             db.execute("DELETE FROM origin")
             db.execute("INSERT INTO origin VALUES (?)", (str(folder.resolve()),))
+
+    def looks(self) -> Looks | None:
+        """The looks at results that decided on the number of seeds, None where it was decided before."""
+        named = "SELECT name FROM sqlite_master WHERE name = 'looks'"
+        if self.connection.execute(named).fetchone() is None:
+            return None
+        row = self.connection.execute("SELECT json FROM looks").fetchone()
+        return None if row is None else looks_from(row[0])
+
+    def put_looks(self, looks: Looks) -> None:
+        """Note the looks. They stay: what was seen cannot be unseen, and every later interval has to allow for it."""
+        with self.connection as db:
+            db.execute("CREATE TABLE IF NOT EXISTS looks (json TEXT NOT NULL)")
+            db.execute("DELETE FROM looks")
+            db.execute("INSERT INTO looks VALUES (?)", (looks_text(looks),))
 
     def put_yardstick(
         self, key: str, name: str, split: str, predictions: npt.NDArray[np.float64]

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from ablations.comparison.last_epochs import WORDS, last_epochs, last_epochs_display
 from ablations.comparison.spelling import number
 from ablations.comparison.study_comparison import StudyComparison
-from ablations.comparison.wording import footnotes, importance_display
+from ablations.comparison.wording import importance_display
 from ablations.records.files import write_text
 from ablations.records.results import StudyResults
 from ablations.report.environment import template
@@ -224,10 +224,7 @@ def _section(
         "sentences": [comparison.sentence(variant) for variant in variants],
         "table": _comparison_table(results, comparison, caption),
         "figure": figure,
-        "notes": [
-            *([comparison.note] if comparison.note else []),
-            *footnotes(table, comparison.reference),
-        ],
+        "notes": [*([comparison.note] if comparison.note else []), *comparison.notes],
         "importance": importance,
         "importance_note": comparison.importance_note,
         "methods": comparison.methods,

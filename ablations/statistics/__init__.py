@@ -27,6 +27,7 @@ from ablations.statistics.crossed import (
 )
 from ablations.statistics.factors import Importance, factor_importance
 from ablations.statistics.failures import Convergence, convergence, score_failures
+from ablations.statistics.looks import spent_confidence, spent_p
 from ablations.statistics.medians import Median, compare_medians, crossed_median, median_interval
 from ablations.statistics.multiplicity import adjust
 from ablations.statistics.risk import KnownMeans, Scores, controlled, risk_interval
@@ -78,5 +79,7 @@ __all__ = [
     "score_failures",
     "seed_groups",
     "share_nearer",
+    "spent_confidence",
+    "spent_p",
     "verdict",
 ]

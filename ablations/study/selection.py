@@ -30,12 +30,15 @@ class Selection:
     retry_failed: bool = False
     rerun_stale: bool = False  # train again what an earlier version of the engine has trained
     shard: tuple[int, int] | None = None  # the first, second, ... of so many equal parts
+    among: frozenset[str] | None = None  # variants that a round of `--until` is about; None: all
 
     def cells(self, study: Study) -> list[Cell]:
         """The selected cells, done or not. Raises StudyError, with all mistakes, where a condition names no factor or
         a level that no variant has.
         """
         chosen = select(study.cells(self.seeds), self.where)
+        if self.among is not None:
+            chosen = [cell for cell in chosen if cell.variant.name in self.among]
         if self.shard is None:
             return chosen
         # Part by part along each seed's round of variants, and on from there in the next round: a variant that takes

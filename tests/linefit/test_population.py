@@ -161,7 +161,7 @@ def test_a_plain_sample_agrees():
 
 @pytest.mark.statistics
 def test_ten_million_plain_images_agree():
-    """Half an hour: 10 million images of the quick estimators, a tenth of the slow ones."""
+    """Minutes: 10 million images of the quick estimators, a tenth of the slow ones."""
     quick = [CONSTANT, "least_squares", "total_least_squares", "huber", FLOOR]
     check_plain_sample(quick, [100_000] * 100, 100_000_000)
     slow = [name for name in YARDSTICKS if name not in quick]

@@ -27,7 +27,7 @@ from ablations.report.plots.style import (
     log_axis,
     page,
 )
-from ablations.report.plots.summary import summarise
+from ablations.report.plots.summary import interval_of, summarise
 
 HEIGHT, WIDTH = 3.0, 3.9  # inches of a panel
 LEFT = 0.65  # inches for the labels of an error axis
@@ -110,7 +110,7 @@ def cost_data(
 
 def _note(split: SplitResults, names: Sequence[str], letters: Mapping[int, str]) -> str:
     named = "; ".join(f"{letter} {names[i]}" for i, letter in letters.items())
-    whiskers = " with its 95% interval" if len(names) <= WHISKERS else ""
+    whiskers = f" with its {interval_of(split)}" if len(names) <= WHISKERS else ""
     return (
         f"A point is a variant's mean over seeds and the {len(split.params):,} images of {split.name}{whiskers}; "
         "failed seeds count as the constant predictor. The line joins the variants than which no other is both "

@@ -30,7 +30,7 @@ from ablations.report.plots.rows import (
     note,
 )
 from ablations.report.plots.style import FONT, GAP, SMALL, THEME, page, text_inches, wrap
-from ablations.report.plots.summary import Summary, summarise, summary_table
+from ablations.report.plots.summary import Summary, interval_of, summarise, summary_table
 
 ROW, COMPACT = 0.31, 0.2  # inches a variant takes where they are few, and where they are many
 FEW = 30  # variants
@@ -156,7 +156,10 @@ def _panel(
     published = {s.name: published[s.name] for s in summaries if s.name in published}
     means = {name: point(known[name].scores) for name in split.yardsticks}
     means = {name: mean for name, mean in means.items() if np.isfinite(mean) and mean > 0}
-    texts = [f"{METRICS[metric].aggregate} [95% CI]", *(summary.value for summary in summaries)]
+    texts = [
+        f"{METRICS[metric].aggregate} [{interval_of(split)}]",
+        *(summary.value for summary in summaries),
+    ]
     spill = GAP + max(text_inches(text, SMALL) for text in texts)
     own = _data_limits(summaries, list(published.values()))
     full = _data_limits(summaries, [*means.values(), *published.values()])

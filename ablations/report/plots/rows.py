@@ -33,7 +33,7 @@ from ablations.report.plots.style import (
     Style,
     log_axis,
 )
-from ablations.report.plots.summary import Summary
+from ablations.report.plots.summary import Summary, interval_of
 from ablations.statistics.crossed import MINIMUM_SEEDS
 
 HEADER = 0.24  # inches between the axes and the lowest of the labels above
@@ -106,7 +106,7 @@ def draw_panel(axes: Axes, panel: Panel, height: float) -> None:
             axes.plot(panel.published[summary.name], y, **_points(PUBLISHED), zorder=6)
     if panel.shown.worst:
         axes.axhline(panel.shown.best - 0.5, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
-    heading(axes, f"{METRICS[panel.metric].aggregate} [95% CI]", "left")
+    heading(axes, f"{METRICS[panel.metric].aggregate} [{interval_of(panel.split)}]", "left")
 
 
 def _draw_seeds(axes: Axes, panel: Panel) -> None:
@@ -181,9 +181,10 @@ def legend(panel: Panel) -> list[Line2D]:
             for level, (colour, marker) in zip(panel.key.levels, MARKS, strict=False)
         ]
     if any(s.scored for s in panel.summaries):
-        entries.append(Line2D([], [], label=f"{aggregate}, 95% CI", **MEAN))
+        entries.append(Line2D([], [], label=f"{aggregate}, {interval_of(panel.split)}", **MEAN))
     if any(s.given for s in panel.summaries):
-        entries.append(Line2D([], [], label=f"{aggregate} without failed seeds, 95% CI", **GIVEN))
+        label = f"{aggregate} without failed seeds, {interval_of(panel.split)}"
+        entries.append(Line2D([], [], label=label, **GIVEN))
     if any(s.n_ok < s.n_seeds for s in panel.summaries):
         entries.append(Line2D([], [], label="failed seeds, how many", **_points(FAILED)))
     if panel.published:

@@ -12,6 +12,7 @@ from ablations.comparison.aggregates import AGGREGATES, Aggregate
 from ablations.comparison.metrics import find_metric
 from ablations.comparison.scored import Estimator, estimators
 from ablations.comparison.spelling import number
+from ablations.comparison.stopping import Stopping, stopping
 from ablations.records.results import FloatArray, SplitResults
 from ablations.statistics import Estimate
 from linefit.known_risk import CONSTANT
@@ -46,6 +47,16 @@ class Summary:
         return f"{number(self.scored.value)} [{low}, {high}]"
 
 
+def interval_of(split: SplitResults) -> str:
+    """What an interval is called."""
+    return stopping_of(split).interval(CONFIDENCE)
+
+
+def stopping_of(split: SplitResults) -> Stopping:
+    """How the seeds of a split came about."""
+    return stopping(split.looks, (len(variant.seeds) for variant in split.variants))
+
+
 def summarise(
     split: SplitResults,
     metric: str,
@@ -61,11 +72,16 @@ def summarise(
     failed_at = aggregate.point(known[CONSTANT].scores) if CONSTANT in known else np.nan
     numbers = {v.name: tuple(int(seed) for seed in v.seeds) for v in split.variants}
     chosen = numbers if names is None else names
-    return [_summary(known[name], numbers[name], aggregate, failed_at) for name in chosen]
+    each = stopping_of(split).each(CONFIDENCE)
+    return [_summary(known[name], numbers[name], aggregate, failed_at, each) for name in chosen]
 
 
 def _summary(
-    variant: Estimator, numbers: tuple[int, ...], aggregate: Aggregate, failed_at: float
+    variant: Estimator,
+    numbers: tuple[int, ...],
+    aggregate: Aggregate,
+    failed_at: float,
+    confidence: float,
 ) -> Summary:
     seeds = np.array([aggregate.point(scores) for scores in np.asarray(variant.scores)])
     n_ok = int(variant.ok.sum())
@@ -76,8 +92,8 @@ def _summary(
         seeds=np.where(variant.ok, seeds, np.nan),
         failed_at=failed_at,
         scored_mean=aggregate.point(variant.scores),
-        scored=aggregate.interval(variant.scores, CONFIDENCE),
-        given=aggregate.interval(variant.converged, CONFIDENCE) if 0 < n_ok < len(seeds) else None,
+        scored=aggregate.interval(variant.scores, confidence),
+        given=aggregate.interval(variant.converged, confidence) if 0 < n_ok < len(seeds) else None,
     )
 
 

@@ -20,6 +20,7 @@ from ablations.comparison.scored import Estimator, estimators
 from ablations.records.results import FloatArray, StudyResults
 from ablations.report.plots.ranking import ranked, spread
 from ablations.report.plots.style import INK, NETS, SMALL, THEME, log_axis, page
+from ablations.report.plots.summary import CONFIDENCE, interval_of, stopping_of
 
 HEIGHT, WIDTH = 2.3, 2.75  # inches of a panel
 LEFT, GAP = 0.65, 0.15
@@ -70,7 +71,7 @@ def plot_where(
             title=f"{results.study.title}: where estimators fail on {split}",
             note="A point is the mean squared error over all seeds and the images of a group, at the group's median:"
             f" the {len(data.params):,} images of {split} fall into at most {BINS} groups of about equal size. Bars are"
-            " 95% intervals for new seeds and new images of the group (least squares: new images)."
+            f" {interval_of(data)} for new seeds and new images of the group (least squares: new images)."
             + (chosen if n > MAX_NETS else ""),
             legend=[
                 Line2D([], [], label=words(name), color=colour, linestyle=dashes)
@@ -111,13 +112,14 @@ def where_data(
     if pixels is not None:
         features.append(Feature("lit pixels", pixels.sum(axis=(1, 2)).astype(np.float64)))
     names = [*spread(ranked(data, known), MAX_NETS), LEAST_SQUARES]
+    each = stopping_of(data).each(CONFIDENCE)
     rows = []
     for feature in features:
         group = groups(feature.values)
         for name in names:
             for g in np.unique(group):
                 own = known[name].errors[..., group == g]
-                interval = MEAN.interval(own, 0.95) if own.shape[-1] >= FEWEST else None
+                interval = MEAN.interval(own, each) if own.shape[-1] >= FEWEST else None
                 rows.append(
                     {
                         "estimator": name,
