@@ -196,12 +196,8 @@ class StudyComparison:
         return self.table.assign(**self._settings())
 
     def _document(self) -> dict[str, Any]:
-        return {
-            "study": self.study,
-            **self._settings(),
-            "table": records(self.table),
-            **self.analysis,
-        }
+        settings = {"study": self.study, **self._settings(), "looks": self.stopping.looks}
+        return settings | {"table": records(self.table)} | self.analysis
 
     @property
     def analysis(self) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def trained(monkeypatch):
             yield Finished(cell, outcome(cell, noted["failing"]))
 
     monkeypatch.setitem(driver.BACKENDS, "local", backend)
-    monkeypatch.setattr(driver, "write_outputs", lambda results, *_: exports.write(results, _[0]))
+    monkeypatch.setattr(
+        driver, "write_outputs", lambda results, folder, *_: exports.write(results, folder)
+    )
     return noted
 
 

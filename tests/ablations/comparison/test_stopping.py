@@ -71,7 +71,7 @@ def test_words_say_how_seeds_were_added():
     assert "p-values are multiplied by 3" in comparison.methods
     assert comparison.table.shape == compare_study(PLAIN).table.shape
     assert '"looks": 3' in comparison.to_text("json")
-    assert "look" not in compare_study(PLAIN).methods + compare_study(PLAIN).to_text("json")
+    assert "look" not in compare_study(PLAIN).methods + compare_study(PLAIN).to_text()
 
 
 def test_claims_are_checked_at_the_level_of_a_look():
