@@ -18,6 +18,7 @@ from ablations.cli.common import (
     tell,
     usage_errors,
 )
+from ablations.comparison.layout import PARAGRAPHS
 from ablations.comparison.metrics import METRICS
 from ablations.records import RESULTS_DIR
 
@@ -119,6 +120,7 @@ def compare(
                 output,
             )
             return
+        paragraph = ""
         if Path(study).suffix in TABLES:
             _refuse("a table of errors", split=split, metric=metric)
             comparison = _of_table(
@@ -127,7 +129,7 @@ def compare(
         else:
             _refuse("a study", columns=columns, factors=factors, common_items=common_items or None)
             require_study(study, results_dir)
-            comparison = _of_study(
+            comparison, paragraph = _of_study(
                 study, results_dir, split, against, metric or "mse", margin, confidence
             )
         checks = comparison.fail_unless(*(fail_unless or []))
@@ -137,6 +139,8 @@ def compare(
             printed = comparison.to_text(output, width=_terminal_width())
             if output in ("table", "markdown"):
                 printed += f"\n\n{comparison.methods}"
+            if paragraph and output in PARAGRAPHS:
+                printed += f"\n\n{PARAGRAPHS[output](paragraph)}"
     print(printed)
     for check in checks:
         tell(str(check))
@@ -175,18 +179,22 @@ def _of_study(
     metric: str,
     margin: float | None,
     confidence: float,
-) -> StudyComparison:
+) -> tuple[StudyComparison, str]:
+    """The comparison, and the paragraph that a checklist asks for."""
+    from ablations.comparison.reproducibility import reproducibility
     from ablations.comparison.study_comparison import compare_study
     from ablations.records.loading import load_results
 
-    return compare_study(
-        load_results(study, results_dir),
+    results = load_results(study, results_dir)
+    comparison = compare_study(
+        results,
         split=split,
         against=against,
         metric=metric,
         margin=margin,
         confidence=confidence,
     )
+    return comparison, reproducibility(results, confidence)
 
 
 def _of_table(

@@ -1,4 +1,4 @@
-"""Tables as text: for terminals, Markdown, LaTeX, and plain data as CSV and JSON; their content is made elsewhere."""
+"""Tables as text: for terminals and documents, and plain data as CSV and JSON; their content is made elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
-Format = Literal["table", "csv", "json", "markdown", "latex"]
+Format = Literal["table", "csv", "json", "markdown", "latex", "typst"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Columns = Sequence[str]
 Rows = Sequence[Sequence[object]]
@@ -18,6 +18,8 @@ GAP = "  "  # between the columns of a plain table
 ELLIPSIS = "…"
 # Such as `1.9 [1.6, 2.2]`, `<0.001`, `3/5`, `12%` and nothing.
 NUMERIC = re.compile(r"([-<]?\d[\d,.e+-]*%?(/\d+)?( \[.*\])?|–)?[*†‡§]*")
+COMMENTS = {"latex": "% ", "typst": "// "}
+TYPST = re.compile(r"[\\#$*_`<>@\[\]~]|^[=+/-]|(?<=-)-|(?<=/)/|-(?=\?)")  # what is markup there
 LATEX = {
     "\\": r"\textbackslash{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -105,9 +107,33 @@ def latex_text(text: str) -> str:
     return f"{{{escaped}}}" if escaped.startswith("[") else escaped
 
 
-def comment(text: str) -> str:
-    """Text as a comment of LaTeX."""
-    return "\n".join(f"% {line}" for line in text.split("\n"))
+def typst_table(columns: Columns, rows: Rows) -> str:
+    """A `table` with a rule below its head; columns of numbers are set flush right."""
+    lines = _lines(columns, rows)
+    numeric = [all(NUMERIC.fullmatch(line[i]) for line in lines[1:]) for i in range(len(columns))]
+    head, *body = (", ".join(f"[{typst_text(entry)}]" for entry in line) for line in lines)
+    return "\n".join(
+        [
+            "#table(",
+            f"  columns: {len(columns)},",
+            f"  align: ({', '.join('right' if right else 'left' for right in numeric)},),",
+            "  stroke: none,",
+            f"  table.header({head}),",
+            "  table.hline(),",
+            *(f"  {line}," for line in body),
+            ")",
+        ]
+    )
+
+
+def typst_text(text: str) -> str:
+    """Text as Typst sets it as it stands."""
+    return TYPST.sub(r"\\\g<0>", text)
+
+
+def comment(text: str, output: Format) -> str:
+    """Text that stands by a table: a comment where tables are source of a document."""
+    return "\n".join(COMMENTS.get(output, "") + line for line in text.split("\n"))
 
 
 def _lines(columns: Columns, rows: Rows) -> list[list[str]]:
@@ -123,7 +149,25 @@ DRAWN: dict[str, Callable[[Columns, Rows], str]] = {
     "table": plain_table,
     "markdown": markdown_table,
     "latex": latex_table,
+    "typst": typst_table,
 }
+
+
+def _latex_paragraph(text: str) -> str:
+    set_as = (latex_text, lambda code: rf"\texttt{{{latex_text(code)}}}")
+    return rf"\paragraph{{Reproducibility.}} {_coded(text, *set_as)}"
+
+
+def _typst_paragraph(text: str) -> str:
+    return f"*Reproducibility.* {_coded(text, typst_text, lambda code: f'`{code}`')}"
+
+
+# A paragraph with `code` in it as the source of a document.
+PARAGRAPHS: dict[str, Callable[[str], str]] = {"latex": _latex_paragraph, "typst": _typst_paragraph}
+
+
+def _coded(text: str, plain: Callable[[str], str], code: Callable[[str], str]) -> str:
+    return "".join(code(x) if i % 2 else plain(x) for i, x in enumerate(text.split("`")))
 
 
 def draw(rows: Sequence[Mapping[str, object]], output: Format) -> str:

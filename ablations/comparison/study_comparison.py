@@ -5,6 +5,7 @@ Numbers are made in `table`, words in `wording`; the verb is `ablations.cli.comp
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 from collections.abc import Mapping
@@ -152,7 +153,7 @@ class StudyComparison:
         else:
             columns, rows = list(display.columns), display.to_numpy().tolist()
             drawn = fitted_table(columns, rows, width, text.sheddable(columns))
-        note = comment if format == "latex" else str
+        note = functools.partial(comment, output=format)
         parts = [
             note(
                 f"{self.metric.words} on {self.split} ({self.n_images:,} {self.metric.items}), ratio to "

@@ -6,6 +6,7 @@ variants of one study. What else differs between the runs is listed: settings, c
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ class TwoRuns:
             drawn = DRAWN[format](columns, rows)
         else:
             drawn = fitted_table(columns, rows, width, SHED)
-        note = comment if format == "latex" else str
+        note = functools.partial(comment, output=format)
         one, other = self.labels
         images = f"{self.n_images:,} {self.metric.items}"
         heading = f"{self.metric.words} of {one} against {other} on {self.split} ({images}):"

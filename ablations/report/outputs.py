@@ -12,6 +12,7 @@ from ablations.comparison.errors import error_table
 from ablations.comparison.last_epochs import WORDS, last_epochs, last_epochs_display
 from ablations.comparison.layout import markdown_table
 from ablations.comparison.lean import lean
+from ablations.comparison.reproducibility import reproducibility
 from ablations.comparison.study_comparison import StudyComparison, compare_study
 from ablations.records import MAX_PREDICTIONS, exports
 from ablations.records.files import write_text
@@ -65,6 +66,7 @@ def summary_markdown(
     ends = last_epochs(results.curves)
     if len(ends):
         parts += ["## The last epochs", WORDS, markdown_table(*_cells(last_epochs_display(ends)))]
+    parts += ["## Reproducibility", reproducibility(results)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ablations.comparison.last_epochs import WORDS, last_epochs, last_epochs_display
+from ablations.comparison.reproducibility import reproducibility
 from ablations.comparison.spelling import number
 from ablations.comparison.study_comparison import StudyComparison
 from ablations.comparison.wording import importance_display
@@ -122,6 +123,7 @@ def write_report(
     page = template("report.html.j2").render(
         results=results,
         command=command,
+        reproducibility=reproducibility(results),
         n_ok=len(cells) - len(failed),
         n_variants=len(variants),
         seeds=seed_counts(cells),

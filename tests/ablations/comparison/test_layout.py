@@ -16,6 +16,8 @@ from ablations.comparison.layout import (
     latex_text,
     markdown_table,
     plain_table,
+    typst_table,
+    typst_text,
 )
 
 COLUMNS = ["rank", "estimator", "MSE [95% CI]", "slope MSE", "p", "verdict"]
@@ -94,3 +96,20 @@ def test_every_format_holds_every_row():
         assert draw(rows, output).count("very-long") == 1
     assert json.loads(draw(rows, "json")) == rows
     assert list(csv.reader(io.StringIO(draw(rows, "csv"))))[2][1] == ROWS[1][1]
+
+
+def test_a_typst_table_has_an_entry_a_cell_and_aligns_numbers_right():
+    text = typst_table(COLUMNS, ROWS)
+    assert "columns: 6," in text
+    assert "align: (right, left, right, right, right, left,)," in text
+    assert text.count("table.header(") == 1
+    assert r"[MSE \[95% CI\]]" in text
+    assert r"[a\_very-long & odd|name\*]" in text
+
+
+@given(words)
+def test_text_in_typst_means_itself(text):
+    """Without the backslashes it is the text, and nothing with a meaning is without one."""
+    escaped = typst_text(text)
+    assert re.sub(r"\\(.)", r"\1", escaped) == text
+    assert not re.search(r"(?<!\\)[#$*_`<>@\[\]]", re.sub(r"\\\\", "", escaped))
