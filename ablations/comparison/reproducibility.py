@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.comparison.methods import commit, listed, population
-from ablations.comparison.spelling import number
+from ablations.comparison.methods import commit, population
+from ablations.comparison.spelling import listed, number
 from ablations.records.results import StudyResults
 from linefit.images import SPLITS
 
