@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from multiprocessing import connection as mpc
@@ -23,6 +24,8 @@ from ablations.execution.provenance import provenance
 from ablations.execution.supervision import supervise
 from ablations.execution.workers import LocalWorker, cells_as_jobs
 from ablations.study.study import ENGINE_VERSION, Cell
+
+CONNECT_SECONDS = 10.0
 
 
 def run_cells_on_ray(
@@ -48,6 +51,12 @@ def run_cells_on_ray(
 
 
 def _join(address: str | None) -> None:
+    if address is not None and address.rpartition(":")[2].isdecimal():
+        host, _, port = address.rpartition(":")
+        try:  # which Ray itself would do for minutes
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise ConnectionError(f"no Ray cluster answers at {address} ({error})") from error
     # Where Ray has to start on this machine first: nobody was asked, and workers are as nice as they are without it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")
