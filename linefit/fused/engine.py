@@ -59,9 +59,12 @@ class FusedImages:
                 f"images of {height}x{width} pixels for nets of {self.dtype}, "
                 f"the net takes {'x'.join(map(str, shape))} in {program.dtype}"
             )
-        depth, (_, classes) = len(program.convolutions), input_classes(program)
+        depth, side = len(program.convolutions), program.side
+        _, classes = input_classes(program)
         return self.kept.find(
-            (depth, classes.tobytes()), self, lambda: build_tables(self.pixels, depth, classes)
+            (depth, side, classes.tobytes()),
+            self,
+            lambda: build_tables(self.pixels, depth, side, classes),
         )
 
 

@@ -27,15 +27,17 @@ class Tables:
     memory: int  # in bytes
 
 
-def build_tables(pixels: NDArray[np.bool_], depth: int, classes: NDArray[np.int32]) -> Tables:
-    """Tables of images `(N, height, width)`, contiguous, for nets of so many convolutions.
+def build_tables(
+    pixels: NDArray[np.bool_], depth: int, side: int, classes: NDArray[np.int32]
+) -> Tables:
+    """Tables of images `(N, height, width)`, contiguous, for nets of `depth` convolutions by kernels `side` x `side`.
 
     `classes` `(height * width,)` numbers the values that the constant channels have at the sites. Raises MemoryError.
     """
     library = built_library()
     images, height, width = pixels.shape
     handle = library.linefit_tables(
-        pixels.ctypes.data, images, height, width, depth, classes.ctypes.data
+        pixels.ctypes.data, images, height, width, depth, side, classes.ctypes.data
     )
     if handle is None:
         raise MemoryError(f"no memory for the index tables of {images} images")

@@ -20,6 +20,7 @@ FUNCTIONS = ("free_runner", "predict", "runner", "train")
 class ProgramStruct(ctypes.Structure):
     _fields_ = (
         ("depth", ctypes.c_int32),
+        ("side", ctypes.c_int32),
         ("channels", ctypes.c_int32 * (MAX_DEPTH + 1)),
         ("pooling", ctypes.c_int32),
         ("pooling_size", ctypes.c_int32),
@@ -91,7 +92,7 @@ def _with_signatures(library: ctypes.CDLL) -> ctypes.CDLL:
     library.linefit_layout_size.restype = i64
     library.linefit_layout_size.argtypes = (Pointer,)
     library.linefit_tables.restype = Pointer
-    library.linefit_tables.argtypes = (Pointer, i64, i32, i32, i32, Pointer)
+    library.linefit_tables.argtypes = (Pointer, i64, i32, i32, i32, i32, Pointer)
     library.linefit_similar.restype = ctypes.POINTER(i32)
     library.linefit_similar.argtypes = (Pointer,)
     library.linefit_tables_bytes.restype = i64

@@ -16,15 +16,13 @@ from linefit.coordinates import ConcatCoordinates
 from linefit.fused.library import MAX_DEPTH, ProgramStruct
 from linefit.fused.pools import KINDS, MODULES, Pool, recognise_pool
 
-TAPS = 9
+SIDES = (3, 5, 7, 9, 11)  # of kernels
 WIDEST = 64  # pixels in a row of an image: the bits of a word
 LARGEST = 2**16  # pixels of an image
 HIDDEN_UNIT = 16  # hidden units come in multiples of it
 
 CONVOLUTION = {
-    "kernel_size": (3, 3),
     "stride": (1, 1),
-    "padding": (1, 1),
     "dilation": (1, 1),
     "groups": 1,
     "padding_mode": "zeros",
@@ -51,7 +49,7 @@ KNOWN: dict[type[nn.Module], frozenset[str]] = {
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A stack of 3x3 convolutions with ReLU on images `(height, width)`, a pooling and a head of two layers."""
+    """Convolutions by kernels of one size with ReLU, a pooling and a head of two layers; images `(height, width)`."""
 
     constants: Tensor  # (C, height, width): channels behind the pixels, the same for every image
     convolutions: tuple[nn.Conv2d, ...]
@@ -63,6 +61,11 @@ class Program:
     def channels(self) -> list[int]:
         """Of the input and of every convolution."""
         return [1 + len(self.constants), *[layer.out_channels for layer in self.convolutions]]
+
+    @property
+    def side(self) -> int:
+        """Of the kernels."""
+        return self.convolutions[0].kernel_size[0]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -80,6 +83,7 @@ class Program:
         channels = self.channels
         return ProgramStruct(
             len(self.convolutions),
+            self.side,
             (*channels, *[0] * (MAX_DEPTH + 1 - len(channels))),
             KINDS.index(self.pool.kind),
             self.pool.size if self.pool.kind == "grid" else self.padded(self.pool.size),
@@ -97,7 +101,7 @@ class Program:
         for layer, read, written in zip(
             self.convolutions, channels[:-1], channels[1:], strict=True
         ):
-            views.append((layer.weight.flatten(2).permute(2, 1, 0), (TAPS, read, written)))
+            views.append((layer.weight.flatten(2).permute(2, 1, 0), (self.side**2, read, written)))
             views.append((_bias(layer), (written,)))
         for parameter in self.pool.parameters:
             views.append((parameter, self._padded_shape(parameter)))
@@ -218,6 +222,12 @@ def _convolutions(stack: nn.Module) -> tuple[nn.Conv2d, ...] | None:
         if any(getattr(layer, name) != value for name, value in CONVOLUTION.items()):
             return None
         layers.append(layer)
+    side = layers[0].kernel_size[0]
+    same = {"kernel_size": (side, side), "padding": (side // 2, side // 2)}
+    if side not in SIDES or any(
+        getattr(layer, name) != value for layer in layers for name, value in same.items()
+    ):
+        return None
     return tuple(layers)
 
 

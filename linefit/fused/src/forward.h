@@ -16,7 +16,7 @@ struct Forward {
         Buffer<int32_t> local;        // row of a node of the data set
         Buffer<int32_t> base;         // [row]: class
         Buffer<uint32_t> first;       // [row + 1]: edges
-        Buffer<uint32_t> edge;        // row of the layer below * TAPS + tap
+        Buffer<uint32_t> edge;        // row of the layer below * taps + tap
         Buffer<int64_t> start;        // [image + 1]
         Buffer<int32_t> row;          // [start[images]]: rows of every image, site by site
         Buffer<T> z;                  // before ReLU
@@ -29,6 +29,7 @@ struct Forward {
 
     const Program program;
     const Layout layout;
+    const int taps;
     const Tables* tables = nullptr;
     const T* theta = nullptr;
     bool complete = false;  // parameters are not all finite
@@ -38,7 +39,7 @@ struct Forward {
     Buffer<T> products;
     Buffer<uint16_t> scratch;
 
-    explicit Forward(const Program& program) : program(program), layout(program) {
+    explicit Forward(const Program& program) : program(program), layout(program), taps(program.taps()) {
         for (int l = 0; l <= program.depth; ++l)
             layer[l].width = program.channels[l], layer[l].stride = program.padded(l);
         Layer& input = layer[0];
@@ -83,7 +84,7 @@ struct Forward {
         for (int64_t n = 0; n < images; ++n)
             start[n + 1] = start[n] + level.start[order[n] + 1] - level.start[order[n]];
         int32_t* row = at.row.need(start[images] + 1);
-        at.base.need(start[images] + 1), at.first.need(start[images] + 1), at.edge.need((start[images] + 1) * TAPS);
+        at.base.need(start[images] + 1), at.first.need(start[images] + 1), at.edge.need((start[images] + 1) * taps);
         at.nodes = 0;
         at.first.data[0] = 0;
         if (!level.shared) {
@@ -113,11 +114,14 @@ struct Forward {
     }
 
     // Make a node of the data set the batch's next row.
-    static void link(Layer& at, const Layer& below, uint32_t node) {
+    void link(Layer& at, const Layer& below, uint32_t node) {
         const uint32_t *record = at.level->record.data(), end = at.level->first[node + 1];
         uint32_t e = at.level->first[node], count = at.first.data[at.nodes];
         at.base.data[at.nodes] = int32_t(record[e]);
-        while (++e < end) at.edge.data[count++] = uint32_t(below.local.data[record[e] >> 4]) * TAPS + (record[e] & 15);
+        while (++e < end) {
+            const int32_t row = below.local.data[record[e] >> TAP_BITS];
+            at.edge.data[count++] = uint32_t(row) * taps + (record[e] & LAST_TAP);
+        }
         at.first.data[++at.nodes] = count;
     }
 
@@ -127,11 +131,11 @@ struct Forward {
         size_t in = below.stride, out = at.stride;
         const T* value = below.value.data;
         auto row = [=, &below](int64_t r, int tap) {
-            int32_t child = children[r * TAPS + tap];
+            int32_t child = children[r * taps + tap];
             return value + (child < 0 ? below.classes : child) * in;
         };
         T* z = at.z.need((at.classes + at.nodes + 1) * out);
-        typename K::Panel panel{theta + layout.weight[l], TAPS, below.width, in * out, out};
+        typename K::Panel panel{theta + layout.weight[l], taps, below.width, in * out, out};
         K::multiply(at.classes, row, panel, int(out / LANES), [](int v) { return size_t(v) * LANES; },
                     theta + layout.bias[l], z, out, complete, scratch);
         for (size_t i = 0; i < at.classes * out; i += LANES) K::store(at.value.data + i, K::relu(K::load(z + i)));
@@ -144,11 +148,11 @@ struct Forward {
         size_t in = below.stride, out = at.stride;
         int vectors = int(out / LANES);
         const T* difference = below.difference.data;
-        T* to = products.need(below.nodes * TAPS * out);
+        T* to = products.need(below.nodes * taps * out);
         typename K::Panel panel{theta + layout.weight[l], 1, below.width, 0, out};
-        K::multiply(below.nodes, [=](int64_t r, int) { return difference + r * in; }, panel, TAPS * vectors,
+        K::multiply(below.nodes, [=](int64_t r, int) { return difference + r * in; }, panel, taps * vectors,
                     [=](int v) { return v / vectors * in * out + v % vectors * size_t(LANES); }, nullptr, to,
-                    TAPS * out, complete, scratch);
+                    taps * out, complete, scratch);
     }
 
     template <bool DIFFERENCE>

@@ -119,8 +119,8 @@ struct Kernels {
                          T* out, size_t out_stride, bool complete, Buffer<uint16_t>& scratch) {
         const size_t length = 2 * size_t(panel.width + LANES);
         uint16_t* lists = scratch.need(panel.segments * length);
-        const T* row[TAPS][ROWS];
-        Columns count[TAPS];
+        const T* row[MAX_TAPS][ROWS];
+        Columns count[MAX_TAPS];
         for (int64_t begin = 0; begin < rows; begin += ROWS) {
             int valid = int(rows - begin < ROWS ? rows - begin : ROWS);
             for (int s = 0; s < panel.segments; ++s) {

@@ -59,9 +59,9 @@ API const char* linefit_instruction_set(int k) {
 API int64_t linefit_layout_size(const Program* program) { return int64_t(Layout(*program).size); }
 
 API Tables* linefit_tables(const uint8_t* pixels, int64_t images, int32_t height, int32_t width, int32_t depth,
-                           const int32_t* classes) {
+                           int32_t side, const int32_t* classes) {
     Tables* tables = nullptr;
-    guarded([&] { tables = build_tables(pixels, images, height, width, depth, classes); });
+    guarded([&] { tables = build_tables(pixels, images, height, width, depth, side, classes); });
     return tables;
 }
 

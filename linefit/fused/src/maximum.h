@@ -7,7 +7,7 @@ struct Maximum : Backward<T, LANES, ROWS> {
     typedef typename Base::Vec Vec;
     typedef typename Base::Ints Ints;
     typedef typename Base::Layer Layer;
-    using Base::AHEAD, Base::layer, Base::layout, Base::program, Base::tables;
+    using Base::AHEAD, Base::layer, Base::layout, Base::program, Base::tables, Base::taps;
 
     Buffer<int32_t> chosen;        // [window of an image][channel]: row of the last layer's z that is the maximum
     Buffer<int64_t> window_start;  // [window of an image + 1]
@@ -109,10 +109,10 @@ struct Maximum : Backward<T, LANES, ROWS> {
         Layer &at = layer[l], &below = layer[l - 1];
         const size_t in = below.stride, out = at.stride;
         const int64_t rows = at.classes + at.nodes, count = this->images * program.windows();
-        T* to_weight = patches.zeros(TAPS * in * out);  // [tap][out][in]
+        T* to_weight = patches.zeros(taps * in * out);  // [tap][out][in]
         if (l > 1) this->zero_gradients(l - 1);
         int32_t *item_of_row = items_of.need(rows), *row_of_item = rows_of.need(count);
-        int32_t* children = patch_rows.need(count * TAPS);
+        int32_t* children = patch_rows.need(count * taps);
         T* sums = item_sums.need(count);
         for (int64_t row = 0; row < rows; ++row) item_of_row[row] = -1;
         for (int c = 0; c < at.width; ++c) {
@@ -133,18 +133,18 @@ struct Maximum : Backward<T, LANES, ROWS> {
             gradient[layout.bias[l] + c] += bias;
             for (int64_t i = 0; i < items; ++i) {
                 item_of_row[row_of_item[i]] = -1;
-                patch(l, row_of_item[i], children + i * TAPS);
+                patch(l, row_of_item[i], children + i * taps);
             }
             if (l == 1) input_patches(c, items, row_of_item, sums, children, to_weight);
             else
-                for (int tap = 0; tap < TAPS; ++tap) {
+                for (int tap = 0; tap < taps; ++tap) {
                     size_t at_tap = (tap * out + c) * in;
                     for (size_t k = 0; k < in; k += LANES)
                         one_tap(items, sums, children + tap, this->transposed[l].data + at_tap + k, below.z.data + k,
                                 below.gradient.data + k, in, to_weight + at_tap + k);
                 }
         }
-        for (int tap = 0; tap < TAPS; ++tap)
+        for (int tap = 0; tap < taps; ++tap)
             for (size_t c = 0; c < out; ++c)
                 for (int k = 0; k < below.width; ++k)
                     gradient[layout.weight[l] + (tap * in + k) * out + c] += to_weight[(tap * out + c) * in + k];
@@ -154,19 +154,19 @@ struct Maximum : Backward<T, LANES, ROWS> {
     void patch(int l, int32_t row, int32_t* children) {
         Layer &at = layer[l], &below = layer[l - 1];
         const int64_t node = int64_t(row) - at.classes;
-        const int32_t* classes = at.level->children.data() + (node < 0 ? row : at.base.data[node]) * TAPS;
-        for (int tap = 0; tap < TAPS; ++tap)
+        const int32_t* classes = at.level->children.data() + (node < 0 ? row : at.base.data[node]) * taps;
+        for (int tap = 0; tap < taps; ++tap)
             children[tap] = classes[tap] < 0 ? int32_t(below.classes + below.nodes) : classes[tap];
         if (node < 0) return;
         for (uint32_t e = at.first.data[node]; e < at.first.data[node + 1]; ++e)
-            children[at.edge.data[e] % TAPS] = below.classes + int32_t(at.edge.data[e] / TAPS);
+            children[at.edge.data[e] % taps] = below.classes + int32_t(at.edge.data[e] / taps);
     }
 
-    static void one_tap(int64_t items, const T* g, const int32_t* children, const T* weight, const T* z, T* gradient,
+    void one_tap(int64_t items, const T* g, const int32_t* children, const T* weight, const T* z, T* gradient,
                         size_t stride, T* to_weight) {
         Vec sum = {}, w = K::load(weight);
         for (int64_t i = 0; i < items; ++i) {
-            size_t row = children[i * TAPS] * stride;
+            size_t row = children[i * taps] * stride;
             sum += g[i] * K::relu(K::load(z + row));
             K::add(gradient + row, g[i] * w);
         }
@@ -179,12 +179,12 @@ struct Maximum : Backward<T, LANES, ROWS> {
         const size_t in = input.stride, out = at.stride;
         for (int64_t i = 0; i < items; ++i) {
             int32_t base = rows[i] < at.classes ? rows[i] : at.base.data[rows[i] - at.classes];
-            for (int tap = 0; tap < TAPS; ++tap) {
-                int32_t child = at.level->children[base * TAPS + tap];
+            for (int tap = 0; tap < taps; ++tap) {
+                int32_t child = at.level->children[base * taps + tap];
                 if (child < 0) continue;
                 T* to = to_weight + (tap * out + c) * in;
                 for (int k = 0; k < input.width; ++k) to[k] += g[i] * input.value.data[child * in + k];
-                if (children[i * TAPS + tap] == input.classes) to[0] += g[i];
+                if (children[i * taps + tap] == input.classes) to[0] += g[i];
             }
         }
     }

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 constexpr int MAX_DEPTH = 8;
-constexpr int TAPS = 9;
+constexpr int MAX_TAPS = 121;  // of a kernel
 
 enum Pooling : int32_t {
     POOL_MAX = 0,
@@ -23,7 +23,8 @@ enum Pooling : int32_t {
 };
 
 struct Program {
-    int32_t depth;                        // 3x3 convolutions, each followed by ReLU
+    int32_t depth;                        // convolutions, each followed by ReLU
+    int32_t side;                         // of their kernels, odd
     int32_t channels[MAX_DEPTH + 1];      // of the input (pixel first, then constants) and of every layer
     int32_t pooling;
     int32_t pooling_size;                 // a grid's side; attention's hidden units, padded as channels are
@@ -31,6 +32,7 @@ struct Program {
     int32_t unit;                         // channels are padded with zeros to a multiple of it: 8 or 16
 
     int padded(int layer) const { return (channels[layer] + unit - 1) / unit * unit; }
+    int taps() const { return side * side; }
     int last() const { return padded(depth); }
 
     // Windows that an image is divided into, and values that pooling makes of a channel.
@@ -72,7 +74,7 @@ struct Layout {
         size_t at = 0;
         for (int layer = 1; layer <= program.depth; ++layer) {
             weight[layer] = at;
-            at += size_t(TAPS) * program.padded(layer - 1) * program.padded(layer);
+            at += size_t(program.taps()) * program.padded(layer - 1) * program.padded(layer);
             bias[layer] = at;
             at += program.padded(layer);
         }

@@ -1,10 +1,10 @@
 #include "tables.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <map>
 #include <memory>
+#include <tuple>
 
 #include "program.h"
 
@@ -30,7 +30,7 @@ public:
 
     int32_t append(const uint32_t* record, int size) {
         level.record.insert(level.record.end(), record, record + size);
-        if (level.record.size() > UINT32_MAX) throw std::bad_alloc();
+        if (level.record.size() > UINT32_MAX || level.nodes >> (32 - TAP_BITS)) throw std::bad_alloc();
         level.first.push_back(uint32_t(level.record.size()));
         return int32_t(level.nodes++);
     }
@@ -58,13 +58,13 @@ private:
     std::vector<uint64_t> hashes;
 };
 
-void classify(Level& level, const Level& below, int height, int width) {
-    std::map<std::array<int32_t, TAPS>, int32_t> found;
+void classify(Level& level, const Level& below, int height, int width, int side) {
+    std::map<std::vector<int32_t>, int32_t> found;
+    std::vector<int32_t> key(side * side);
     for (int y = 0; y < height; ++y)
         for (int x = 0; x < width; ++x) {
-            std::array<int32_t, TAPS> key;
-            for (int tap = 0; tap < TAPS; ++tap) {
-                int v = y + tap / 3 - 1, u = x + tap % 3 - 1;
+            for (int tap = 0; tap < side * side; ++tap) {
+                int v = y + tap / side - side / 2, u = x + tap % side - side / 2;
                 bool inside = v >= 0 && v < height && u >= 0 && u < width;
                 key[tap] = inside ? below.class_of_site[v * width + u] : -1;
             }
@@ -80,19 +80,21 @@ void classify(Level& level, const Level& below, int height, int width) {
 // Renumber nodes so that those with active neighbours at the same taps stand together, by class: rows of a matrix
 // product that stand together are then zero in the same columns. The last level's stand by class alone.
 void sort_nodes(Level& level, Level* above, bool by_taps) {
-    std::vector<std::pair<uint64_t, int32_t>> order(level.nodes);
+    typedef unsigned __int128 Bits;
+    std::vector<std::tuple<Bits, uint32_t, int32_t>> order(level.nodes);  // taps, class, node
     for (int32_t node = 0; node < level.nodes; ++node) {
-        uint64_t taps = 0;
+        Bits taps = 0;
         if (by_taps)
-            for (uint32_t e = level.first[node] + 1; e < level.first[node + 1]; ++e) taps |= 1u << (level.record[e] & 15);
-        order[node] = {taps << 32 | level.record[level.first[node]], node};
+            for (uint32_t e = level.first[node] + 1; e < level.first[node + 1]; ++e)
+                taps |= Bits(1) << (level.record[e] & LAST_TAP);
+        order[node] = {taps, level.record[level.first[node]], node};
     }
     std::sort(order.begin(), order.end());
     std::vector<int32_t> renumbered(level.nodes);
     std::vector<uint32_t> first{0}, record;
     first.reserve(level.nodes + 1), record.reserve(level.record.size());
     for (int32_t to = 0; to < level.nodes; ++to) {
-        int32_t from = order[to].second;
+        int32_t from = std::get<2>(order[to]);
         renumbered[from] = to;
         record.insert(record.end(), level.record.begin() + level.first[from], level.record.begin() + level.first[from + 1]);
         first.push_back(uint32_t(record.size()));
@@ -102,7 +104,8 @@ void sort_nodes(Level& level, Level* above, bool by_taps) {
     if (above)
         for (int64_t node = 0; node < above->nodes; ++node)
             for (uint32_t e = above->first[node] + 1; e < above->first[node + 1]; ++e)
-                above->record[e] = uint32_t(renumbered[above->record[e] >> 4]) << 4 | (above->record[e] & 15);
+                above->record[e] = uint32_t(renumbered[above->record[e] >> TAP_BITS]) << TAP_BITS |
+                                   (above->record[e] & LAST_TAP);
 }
 
 // Slope and height of an image's pixels, each as one of a few steps: images of equal keys are alike.
@@ -121,12 +124,15 @@ struct Pixels {
     }
 };
 
-Tables* make_tables(const uint8_t* pixels, int64_t images, int height, int width, int depth, const int32_t* classes) {
+Tables* make_tables(const uint8_t* pixels, int64_t images, int height, int width, int depth, int side,
+                    const int32_t* classes) {
     auto tables = std::make_unique<Tables>();
-    tables->images = int32_t(images), tables->height = height, tables->width = width, tables->depth = depth;
+    tables->images = int32_t(images), tables->height = height, tables->width = width;
     tables->level.resize(depth + 1);
     tables->active.reserve(images * height);
-    const int area = height * width, stride = width + 2;
+    const int area = height * width, reach = side / 2, stride = width + 2 * reach;
+    std::vector<int> offset;  // of a tap, from the first one
+    for (int tap = 0; tap < side * side; ++tap) offset.push_back(tap / side * stride + tap % side);
     Level& lit = tables->level[0];
     lit.class_of_site.assign(classes, classes + area);
     lit.classes = 1 + *std::max_element(classes, classes + area);
@@ -134,15 +140,16 @@ Tables* make_tables(const uint8_t* pixels, int64_t images, int height, int width
     std::vector<Nodes> nodes;
     nodes.reserve(depth);
     for (int l = 1; l <= depth; ++l) {
-        classify(tables->level[l], tables->level[l - 1], height, width);
+        classify(tables->level[l], tables->level[l - 1], height, width, side);
         tables->level[l].start.push_back(0);
         nodes.emplace_back(tables->level[l]);
     }
     tables->level[depth].shared = tables->level[depth].classes < area;
+    std::vector<uint32_t> record(1 + side * side);
     std::vector<std::pair<int64_t, int32_t>> lines;
     // Of one image: per level the node at every site, bordered, -1 where there is none; and the rows of active bits.
-    std::vector<std::vector<int32_t>> at(depth + 1, std::vector<int32_t>((height + 2) * stride, -1));
-    std::vector<std::vector<uint64_t>> rows(depth + 1, std::vector<uint64_t>(height + 2, 0));
+    std::vector<std::vector<int32_t>> at(depth + 1, std::vector<int32_t>((height + 2 * reach) * stride, -1));
+    std::vector<std::vector<uint64_t>> rows(depth + 1, std::vector<uint64_t>(height + 2 * reach, 0));
     const uint64_t all = width == 64 ? ~uint64_t(0) : (uint64_t(1) << width) - 1;
     for (int64_t image = 0; image < images; ++image) {
         Pixels line;
@@ -152,33 +159,34 @@ Tables* make_tables(const uint8_t* pixels, int64_t images, int height, int width
                 bool on = pixels[(image * height + y) * width + x];
                 bits |= uint64_t(on) << x;
                 if (on) line.add(x, y);
-                at[0][(y + 1) * stride + x + 1] = on ? 0 : -1;
+                at[0][(y + reach) * stride + x + reach] = on ? 0 : -1;
             }
-            rows[0][y + 1] = bits;
+            rows[0][y + reach] = bits;
         }
         lines.emplace_back(line.key(height, width), int32_t(image));
         for (int l = 1; l <= depth; ++l) {
             Level& level = tables->level[l];
             std::fill(at[l].begin(), at[l].end(), -1);
             for (int y = 0; y < height; ++y) {
-                uint64_t near = rows[l - 1][y] | rows[l - 1][y + 1] | rows[l - 1][y + 2];
-                uint64_t bits = rows[l][y + 1] = (near | near << 1 | near >> 1) & all;
+                uint64_t near = 0, bits = 0;
+                for (int i = 0; i < side; ++i) near |= rows[l - 1][y + i];
+                for (int i = 0; i <= reach; ++i) bits |= near << i | near >> i;
+                bits = rows[l][y + reach] = bits & all;
                 if (l == depth) tables->active.push_back(bits);
                 for (; bits; bits &= bits - 1) {
                     int x = __builtin_ctzll(bits), size = 1;
-                    uint32_t record[TAPS + 1] = {uint32_t(level.class_of_site[y * width + x])};
+                    record[0] = uint32_t(level.class_of_site[y * width + x]);
                     const int32_t* around = at[l - 1].data() + y * stride + x;
-                    for (int tap = 0; tap < TAPS; ++tap) {
-                        int32_t child = around[tap / 3 * stride + tap % 3];
-                        record[size] = uint32_t(child) << 4 | tap;
-                        size += child >= 0;
+                    for (int tap = 0; tap < side * side; ++tap) {
+                        int32_t child = around[offset[tap]];
+                        if (child >= 0) record[size++] = uint32_t(child) << TAP_BITS | tap;
                     }
                     if (level.shared) {
-                        int32_t node = nodes[l - 1].find(record, size);
-                        at[l][(y + 1) * stride + x + 1] = node;
+                        int32_t node = nodes[l - 1].find(record.data(), size);
+                        at[l][(y + reach) * stride + x + reach] = node;
                         level.node.push_back(node);
                     } else {
-                        nodes[l - 1].append(record, size);
+                        nodes[l - 1].append(record.data(), size);
                     }
                     if (l == depth) tables->site.push_back(uint16_t(y * width + x));
                 }
@@ -199,6 +207,7 @@ Tables* make_tables(const uint8_t* pixels, int64_t images, int height, int width
 
 }  // namespace
 
-Tables* build_tables(const uint8_t* pixels, int64_t images, int height, int width, int depth, const int32_t* classes) {
-    return make_tables(pixels, images, height, width, depth, classes);
+Tables* build_tables(const uint8_t* pixels, int64_t images, int height, int width, int depth, int side,
+                     const int32_t* classes) {
+    return make_tables(pixels, images, height, width, depth, side, classes);
 }

@@ -68,9 +68,9 @@ def test_tables_go_with_their_images():
 def test_tables_are_built_once_for_nets_that_differ_in_width_and_pooling_alone(monkeypatch):
     built = []
 
-    def counted(pixels, depth, classes):
+    def counted(pixels, depth, side, classes):
         built.append(depth)
-        return kept.build_tables(pixels, depth, classes)
+        return kept.build_tables(pixels, depth, side, classes)
 
     monkeypatch.setattr(engine, "build_tables", counted)
     monkeypatch.setattr(engines, "FUSED_PIECE", 8)

@@ -62,7 +62,13 @@ UNKNOWN = {
     "flatten of another size": lambda: build("conv1", "none", "flatten", 4, dim=8, seed=0),
     "stride": lambda: replaced("convolutions.2", nn.Conv2d(4, 4, 3, padding=1, stride=2)),
     "dilation": lambda: replaced("convolutions.2", nn.Conv2d(4, 4, 3, padding=2, dilation=2)),
-    "kernel": lambda: replaced("convolutions.2", nn.Conv2d(4, 4, 5, padding=2)),
+    "kernels of two sizes": lambda: replaced("convolutions.2", nn.Conv2d(4, 4, 5, padding=2)),
+    "an even kernel": lambda: replaced(
+        "convolutions", nn.Sequential(nn.Conv2d(3, 4, 4, padding=2), nn.ReLU())
+    ),
+    "a large kernel": lambda: replaced(
+        "convolutions", nn.Sequential(nn.Conv2d(3, 4, 13, padding=6), nn.ReLU())
+    ),
     "no padding": lambda: replaced("convolutions.2", nn.Conv2d(4, 4, 3)),
     "padding by name": lambda: replaced("convolutions.2", nn.Conv2d(4, 4, 3, padding="same")),
     "groups": lambda: replaced("convolutions.2", nn.Conv2d(4, 4, 3, padding=1, groups=2)),

@@ -48,6 +48,10 @@ TRAINED = [
     ("conv2", "cartesian", "attention"),
     ("conv2", "none", "attention(hidden=5)"),
     ("conv1", "none", "gated_attention"),
+    ("large_kernel", "none", "max"),
+    ("large_kernel", "cartesian", "average"),
+    ("large_kernel(kernel=7)", "none", "flatten"),
+    ("large_kernel(kernel=11)", "cartesian", "max"),
 ]
 # A softmax is blind to what all its scores have in common: the gradient is rounding, which Adam makes steps of.
 BLIND = "pooling.score.bias"
@@ -231,6 +235,7 @@ def test_other_losses_and_weight_decay(levels, loss, function):
         ("conv1", "cartesian", "logsumexp"),
         ("conv2", "none", "spatial_softmax"),
         ("conv2", "cartesian", "gated_attention"),
+        ("large_kernel", "none", "average"),
     ],
 )
 def test_first_epoch_follows_delta_maps_in_float32(levels):
