@@ -5,12 +5,14 @@ Behind both `ablations.run` and the command line; options and exit codes are the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ablations.execution.backends import BACKENDS, Backend
+from ablations.execution.cost import step_key
 from ablations.execution.events import Finished, Progress
 from ablations.execution.options import Options as Options
 from ablations.execution.plan import Plan, make_plan
@@ -60,7 +62,9 @@ def plan_run(
     _require_legal(study, selection, until)
     with Store.read(database_path(results_dir, study.name)) as store:
         for part in Rounds(study, selection, until, store):
-            plan = replace(_plan(study, part.selection, store, device), round=part.title)
+            plan = replace(
+                _plan(study, part.selection, store, results_dir, device), round=part.title
+            )
             if plan.todo:
                 break
     return plan
@@ -91,7 +95,9 @@ def run_study(
         plans: list[Plan] = []
         parts = Rounds(study, selection, until, store)
         for part in parts:
-            plan = replace(_plan(study, part.selection, store, device), round=part.title)
+            plan = replace(
+                _plan(study, part.selection, store, results_dir, device), round=part.title
+            )
             if not plans:
                 _begin(plan, directory, store, until)
             if on_plan is not None and (plan.todo or not plans):
@@ -170,7 +176,22 @@ def _require_origin(study: Study, store: Store) -> None:
     store.put_origin(study.folder)
 
 
-def _plan(study: Study, selection: Selection, store: Store | None, device: str) -> Plan:
+def _steps_elsewhere(name: str, results_dir: Path) -> Iterator[tuple[str, float, str]]:
+    """Step for step, what cells of the other studies in a results folder took, as far as databases can be read."""
+    for folder in results_dir.iterdir() if results_dir.is_dir() else ():
+        if folder.name == name or not database_path(results_dir, folder.name).is_file():
+            continue
+        with (
+            contextlib.suppress(StoreError),
+            Store.read(database_path(results_dir, folder.name)) as store,
+        ):
+            for configuration, seconds, device in store.step_seconds() if store else ():
+                yield step_key(configuration), seconds, device
+
+
+def _plan(
+    study: Study, selection: Selection, store: Store | None, results_dir: Path, device: str
+) -> Plan:
     plan = make_plan(
         study,
         selection,
@@ -178,6 +199,7 @@ def _plan(study: Study, selection: Selection, store: Store | None, device: str) 
         timings={} if store is None else store.timings(),
         stale={} if store is None else store.stale(),
         device=device,
+        elsewhere=_steps_elsewhere(study.name, results_dir),
     )
     try_levels(study.name, plan.todo)
     return plan

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ablations.comparison.layout import markdown_table
+from ablations.execution.events import Finished
 from ablations.execution.plan import make_plan
-from ablations.execution.workers import Finished, run_cells
+from ablations.execution.workers import run_cells
 from ablations.study.reader import parse_study
 from ablations.study.selection import selection
 from ablations.study.study import Study

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from ablations.execution.cost import Estimate, cell_seconds, estimate
+from ablations.execution.cost import Estimate, Timings, cell_seconds, estimate
 from ablations.study.factors import NET_FACTORS
 from ablations.study.outcome import Status
 from ablations.study.selection import Selection
@@ -26,9 +26,7 @@ class Plan:
         Cell, ...
     ]  # of these, trained by an earlier version of the engine, not to be again
     todo: tuple[Cell, ...]  # of these, to be trained now
-    timings: Mapping[
-        str, Sequence[float]
-    ]  # variant -> seconds of its finished cells on this kind of device
+    timings: Timings
     round: str = ""  # of a run that adds seeds in rounds: which this is
 
     def seconds(self) -> dict[str, float]:
@@ -71,9 +69,11 @@ def make_plan(
     timings: Mapping[str, tuple[float, str]],
     device: str,
     stale: Collection[str] = (),
+    elsewhere: Iterable[tuple[str, float, str]] = (),
 ) -> Plan:
     """Plan a run from what is known of finished cells: key -> status, and key -> seconds and the device.
 
+    `elsewhere` are cells of other studies: `cost.step_key`, seconds a step and the device.
     `stale` are the keys of cells that an earlier version of the engine has trained. Raises StudyError for a selection
     that the study does not have.
     """
@@ -95,5 +95,10 @@ def make_plan(
         seconds, trained_on = timings.get(cell.key, (0.0, ""))
         if trained_on.partition(":")[0] == kind:
             measured.setdefault(cell.variant.name, []).append(seconds)
+    steps: dict[str, list[float]] = {}
+    for key, seconds, trained_on in elsewhere:
+        if trained_on.partition(":")[0] == kind:
+            steps.setdefault(key, []).append(seconds)
     limited = tuple(todo[: selection.limit])
-    return Plan(study, tuple(selected), tuple(done), tuple(failed), tuple(old), limited, measured)
+    known = Timings(measured, steps)
+    return Plan(study, tuple(selected), tuple(done), tuple(failed), tuple(old), limited, known)

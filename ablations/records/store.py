@@ -195,6 +195,13 @@ class Store:
         rows = self.connection.execute("SELECT key, seconds, device FROM cells").fetchall()
         return {key: (seconds, device) for key, seconds, device in rows}
 
+    def step_seconds(self) -> list[tuple[dict[str, Any], float, str]]:
+        """Of every finished cell its configuration, seconds of a training step and the device."""
+        rows = self.connection.execute(
+            "SELECT configuration, seconds / steps, device FROM cells WHERE status = 'ok' AND steps > 0"
+        ).fetchall()
+        return [(json.loads(text), seconds, device) for text, seconds, device in rows]
+
     def outcome(self, key: str) -> Outcome | None:
         """The stored outcome of a cell, or None."""
         columns = ", ".join(OUTCOME_COLUMNS)

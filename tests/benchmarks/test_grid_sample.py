@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from ablations.execution import workers
+from ablations.execution.events import Finished, Progress
 from ablations.study.outcome import Outcome
 from benchmarks import grid_sample
 
 
 def trained(cells, *, status="ok", **_):
     for cell in cells:
-        yield workers.Progress(cell, 1)
-        yield workers.Finished(cell, Outcome(status, "too hot", seconds=0.5, engine="fused"))
+        yield Progress(cell, 1)
+        yield Finished(cell, Outcome(status, "too hot", seconds=0.5, engine="fused"))
 
 
 def test_a_grid_takes_as_many_times_the_sample_as_it_has_more_cells():
