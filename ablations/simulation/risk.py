@@ -7,18 +7,12 @@ regrets with known yardsticks.
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
-import typer
 from scipy import special
 
 from ablations.simulation.nets import (
@@ -30,6 +24,7 @@ from ablations.simulation.nets import (
     true_mse,
 )
 from ablations.simulation.risk_page import to_markdown
+from ablations.simulation.runner import Planned, Simulation, run_settings
 from ablations.statistics import (
     Estimate,
     Known,
@@ -44,7 +39,6 @@ from ablations.statistics import (
 from ablations.statistics.crossed import FloatArray
 from ablations.statistics.verdict import enough_seeds
 
-COMMAND = "python -m ablations.simulation.risk"
 FAMILIES = (3, 8, 20)
 FAMILY_PROCESSES: tuple[Process, ...] = ("no seed effect", "lab nets", "log-normal seeds")
 SEED_PROCESSES: tuple[Process, ...] = (
@@ -210,10 +204,7 @@ def outlying_seeds(
     return [_finding("outlying seeds", "flagged", setting, {"now": fired}, promise)]
 
 
-Study = Callable[[NetSetting, int, np.random.Generator], list[RiskFinding]]
-
-
-def settings() -> Iterator[tuple[Study, NetSetting, float]]:
+def settings() -> Iterator[Planned[NetSetting, RiskFinding]]:
     """The whole study: what to run, on which data, with which share of the replications."""
     share = {500: 1.0, 5000: 0.6, 50_000: 0.2}  # of replications: more images take longer
     for n_images in share:
@@ -231,40 +222,11 @@ def settings() -> Iterator[tuple[Study, NetSetting, float]]:
             yield outlying_seeds, NetSetting(process, n_seeds, 500, 5.0), 1.0
 
 
-def _run(job: tuple[Study, NetSetting, int, np.random.SeedSequence]) -> list[RiskFinding]:
-    study, setting, replications, seed = job
-    return study(setting, replications, np.random.default_rng(seed))
-
-
 def simulate(replications: int, seed: int, workers: int) -> pd.DataFrame:
     """Every finding of the whole study as a row; the same for any number of workers."""
-    planned = list(settings())
-    seeds = np.random.SeedSequence(seed).spawn(len(planned))
-    jobs = [
-        (study, setting, max(round(replications * part), 20), child)
-        for (study, setting, part), child in zip(planned, seeds, strict=True)
-    ]
-    with ProcessPoolExecutor(workers) as pool:
-        return pd.DataFrame([asdict(row) for found in pool.map(_run, jobs) for row in found])
-
-
-def main(
-    replications: Annotated[int, typer.Option(help="of settings with 500 images")] = 300,
-    seed: Annotated[int, typer.Option(help="of all random numbers")] = 2026,
-    workers: Annotated[int, typer.Option(help="processes")] = os.cpu_count() or 1,
-    output: Annotated[Path, typer.Option(help="directory of the table")] = Path(
-        "results/statistics"
-    ),
-) -> None:
-    """Simulate what is said of nets on images of the lab, and write risk.csv and risk.md."""
-    start = time.perf_counter()
-    table = simulate(replications, seed, workers)
-    output.mkdir(parents=True, exist_ok=True)
-    table.to_csv(output / "risk.csv", index=False, float_format="%.6g")
-    command = f"{COMMAND} --replications {replications} --seed {seed}"
-    (output / "risk.md").write_text(to_markdown(table, command), encoding="utf-8")
-    print(f"{len(table)} rows in {time.perf_counter() - start:.0f} s: {output}", file=sys.stderr)
+    found = run_settings(settings(), replications, seed, workers, fewest=20)
+    return pd.DataFrame([asdict(row) for row in found])
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    Simulation("ablations.simulation.risk", "risk", 300, simulate, to_markdown).main()

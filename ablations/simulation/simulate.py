@@ -8,28 +8,21 @@ are drawn is in `populations`; everything is judged through the package's public
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
-import typer
 
 from ablations.simulation.findings import Finding, finding, to_markdown
 from ablations.simulation.populations import Distribution, Setting, draw
+from ablations.simulation.runner import Planned, Simulation, run_settings
 from ablations.statistics.bootstrap import crossed_bootstrap, interquartile_mean, median
 from ablations.statistics.comparison import compare_estimators, probability_nearer
 from ablations.statistics.crossed import crossed_mean, t_quantile
 
 COVERAGE_BAND = (0.93, 0.97)
 TYPE_I_BAND = (0.0, 0.07)  # the larger of two p errs on the safe side
-COMMAND = "python -m ablations.simulation.simulate"
 
 
 def covers(intervals: list[tuple[float, float, float]], truth: float) -> list[bool]:
@@ -160,10 +153,7 @@ def bootstrap_coverage(
     return findings
 
 
-Study = Callable[[Setting, int, np.random.Generator], list[Finding]]
-
-
-def settings() -> Iterator[tuple[Study, Setting, float]]:
+def settings() -> Iterator[Planned[Setting, Finding]]:
     """The whole study: what to run, on which data, with which share of the replications."""
     heavy: Distribution = "log-normal x chi-square"
     seed_sds: dict[Distribution, float] = {"gaussian": 0.02, heavy: 0.3, "very heavy": 0.3}
@@ -185,43 +175,11 @@ def settings() -> Iterator[tuple[Study, Setting, float]]:
         yield bootstrap_coverage, Setting(heavy, n_seeds, 500, 0.3, ratio=1.0), 0.1
 
 
-def _run(job: tuple[Study, Setting, int, np.random.SeedSequence]) -> list[Finding]:
-    study, setting, replications, seed = job
-    return study(setting, replications, np.random.default_rng(seed))
-
-
 def simulate(replications: int, seed: int, workers: int) -> pd.DataFrame:
     """Every finding of the whole study as a row; the same for any number of workers."""
-    planned = list(settings())
-    seeds = np.random.SeedSequence(seed).spawn(len(planned))
-    jobs = [
-        (study, setting, max(round(replications * share), 50), child)
-        for (study, setting, share), child in zip(planned, seeds, strict=True)
-    ]
-    with ProcessPoolExecutor(workers) as pool:
-        rows = [
-            {**asdict(row), "kept": row.kept} for result in pool.map(_run, jobs) for row in result
-        ]
-    return pd.DataFrame(rows)
-
-
-def main(
-    replications: Annotated[int, typer.Option(help="of each coverage and type I setting")] = 2000,
-    seed: Annotated[int, typer.Option(help="of all random numbers")] = 2026,
-    workers: Annotated[int, typer.Option(help="processes")] = os.cpu_count() or 1,
-    output: Annotated[Path, typer.Option(help="directory of the table")] = Path(
-        "results/statistics"
-    ),
-) -> None:
-    """Simulate coverage, error rates and power, and write simulation.csv and simulation.md."""
-    start = time.perf_counter()
-    table = simulate(replications, seed, workers)
-    command = f"{COMMAND} --replications {replications} --seed {seed}"
-    output.mkdir(parents=True, exist_ok=True)
-    table.to_csv(output / "simulation.csv", index=False, float_format="%.6g")
-    (output / "simulation.md").write_text(to_markdown(table, command), encoding="utf-8")
-    print(f"{len(table)} rows in {time.perf_counter() - start:.0f} s: {output}", file=sys.stderr)
+    found = run_settings(settings(), replications, seed, workers, fewest=50)
+    return pd.DataFrame([{**asdict(row), "kept": row.kept} for row in found])
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    Simulation("ablations.simulation.simulate", "simulation", 2000, simulate, to_markdown).main()
