@@ -191,17 +191,27 @@ def crossed_uncertainty(sides: Sequence[FloatArray], image_effects: FloatArray) 
     `(MS_seed + MS_image - MS_cell) / (K M)`. Never below either term alone. Degrees of freedom by
     `combined_df`, those of the image term by `variance_df`, never below the smallest of K - 1 and that.
     """
+    return uncertainty_of([seed_squares(values) for values in sides], image_effects)
+
+
+def seed_squares(values: FloatArray) -> tuple[MeanSquares, int]:
+    """What `uncertainty_of` needs of a side. Raises TooFewSeedsError below three seeds."""
+    if len(values) < MINIMUM_SEEDS:
+        raise TooFewSeedsError(len(values))
+    return mean_squares(values), len(values)
+
+
+def uncertainty_of(
+    sides: Sequence[tuple[MeanSquares, int]], image_effects: FloatArray
+) -> Uncertainty:
+    """`crossed_uncertainty` of sides whose mean squares and numbers of seeds are known."""
     n_images = len(image_effects)
     image_part = float(image_effects.var(ddof=1)) / n_images
     image_df = variance_df(image_effects)
     seed_part = cell_part = seed_weight = cell_weight = 0.0  # weights: sums of variance^2 / df
     seed = cell = 0.0
     least_df = image_df
-    for values in sides:
-        n_seeds = len(values)
-        if n_seeds < MINIMUM_SEEDS:
-            raise TooFewSeedsError(n_seeds)
-        squares = mean_squares(values)
+    for squares, n_seeds in sides:
         scale = n_seeds * n_images
         seed_part += squares.seed / scale
         seed_weight += (squares.seed / scale) ** 2 / (n_seeds - 1)

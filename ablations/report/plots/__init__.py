@@ -20,7 +20,9 @@ from ablations.records.files import write_csv
 from ablations.records.results import StudyResults
 from ablations.report.plots.cost import cost_data, plot_cost
 from ablations.report.plots.curves import plot_learning_curves
+from ablations.report.plots.effects import effects_data, grid_of, plot_effects, plot_importance
 from ablations.report.plots.gallery import gallery_data, plot_gallery
+from ablations.report.plots.heatmap import heatmap_data, plot_heatmap
 from ablations.report.plots.medians import median_curves
 from ablations.report.plots.mse import mse_data, plot_mse, plot_slope_intercept
 from ablations.report.plots.style import save
@@ -38,7 +40,16 @@ __all__ = [
 ]
 
 Pixels = npt.NDArray[np.bool_]
-OF_A_SPLIT = ("mse", "slope_intercept", "where", "cost", "gallery")
+OF_A_SPLIT = (
+    "mse",
+    "effects",
+    "heatmap",
+    "importance",
+    "slope_intercept",
+    "where",
+    "cost",
+    "gallery",
+)
 LEARNING_CURVES = "learning_curves"
 SUFFIXES = ("png", "svg", "csv")
 
@@ -85,6 +96,18 @@ def of_split(
     """Kind, figure and numbers of what is drawn of a split, one at a time: of large studies they take much memory."""
     known = _known(results, split, comparison)
     yield "mse", plot_mse(results, split, known=known), mse_data(results, split, known=known)
+    grid = grid_of(results, split, known)
+    if grid is not None:
+        yield "effects", plot_effects(grid), effects_data(grid)
+        yield "heatmap", plot_heatmap(grid), heatmap_data(grid)
+    if comparison is not None and comparison.importance is not None:
+        found, words = comparison.importance, comparison.importance_note
+        title = results.study.title
+        yield (
+            "importance",
+            plot_importance(found, title=title, split=split, note=words),
+            found.table,
+        )
     both = ("slope", "intercept")
     yield (
         "slope_intercept",
