@@ -56,6 +56,8 @@ def compare_errors(
     reference = find_estimator(against or _default(data), known, "against")
     table = comparison_table(known, reference, {}, ERROR, margin, confidence)
     importance, note = importance_of(data.levels, known, confidence)
+    for of_lines, of_runs in (("log MSE", f"log {ERROR.words}"), ("images", ERROR.items)):
+        note = note.replace(of_lines, of_runs)
     words = text.words_for(reference.name, reference.is_variant)
     return StudyComparison(
         study=name,

@@ -95,6 +95,11 @@ class StudyComparison:
         """The table's rows by name: of thousands, looking one up in the table takes milliseconds."""
         return {row["variant"]: row for row in self.table.to_dict("records")}
 
+    @property
+    def _log_of(self) -> str:
+        """What factor importance is of: squared errors of lines, or the errors of runs from anywhere."""
+        return "MSE" if self.metric.items == "images" else self.metric.words
+
     def display(self, *, wide: bool = False) -> pd.DataFrame:
         """The table for a person: strings, a column a figure with its interval; seven columns at most, or all."""
         return text.display_table(
@@ -165,7 +170,9 @@ class StudyComparison:
         ]
         if self.importance is not None:
             parts.append(note(f"Factor importance ({self.importance_note}):"))
-            parts.append(_drawn(text.importance_display(self.importance.table), format))
+            parts.append(
+                _drawn(text.importance_display(self.importance.table, self._log_of), format)
+            )
         return "\n\n".join(parts)
 
     def pairs_text(self, format: Format = "table") -> str:

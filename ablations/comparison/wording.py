@@ -152,14 +152,14 @@ def footnotes(table: pd.DataFrame, reference: str) -> list[str]:
     return notes
 
 
-def importance_display(table: pd.DataFrame) -> pd.DataFrame:
-    """Factor importance as strings."""
+def importance_display(table: pd.DataFrame, words: str = "MSE") -> pd.DataFrame:
+    """Factor importance as strings; `words` are those of the measure."""
     if "share" in table:
         return pd.DataFrame(
             {
                 "factors": table["term"],
                 "of": table["kind"].map({"effect": "effect", "shapley": "all effects (Shapley)"}),
-                "share of the variance of log MSE": [
+                f"share of the variance of log {words}": [
                     with_interval(*row) for row in table[["share", "low", "high"]].to_numpy()
                 ],
             }

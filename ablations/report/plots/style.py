@@ -5,9 +5,11 @@ Nothing here knows about results; the figures are in the modules beside this one
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -43,6 +45,27 @@ NETS: tuple[tuple[str, Any], ...] = (
     (PURPLE, (0, (1.2, 1.2))),
 )
 
+# DejaVu Sans is shipped with matplotlib: the same picture on every machine. What it has no glyphs for (Chinese,
+# Japanese, Korean, emoji) is drawn by whichever of the others is installed, and as boxes where none is.
+FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK JP",
+    "Noto Sans JP",
+    "Source Han Sans",
+    "IPAexGothic",
+    "Hiragino Sans",
+    "Yu Gothic",
+    "Meiryo",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "WenQuanYi Zen Hei",
+    "Apple SD Gothic Neo",
+    "Malgun Gothic",
+    "Noto Emoji",
+    "Symbola",
+    "Segoe UI Emoji",
+)
+INSTALLED = [name for name in FONTS if name in set(fontManager.get_font_names())]
 FONT = 8.5  # points
 SMALL = 7.5
 GAP = 0.08  # inches between axes and text
@@ -58,7 +81,7 @@ FAILED: Style = {"color": VERMILION, "marker": "x", "markersize": 6.5, "markered
 THEME: Any = {
     **sns.axes_style("whitegrid"),
     **sns.plotting_context("paper"),
-    "font.family": ["DejaVu Sans"],  # shipped with matplotlib: the same picture on every machine
+    "font.family": INSTALLED,
     "font.size": FONT,
     "axes.labelsize": FONT,
     "axes.titlesize": FONT,
@@ -91,12 +114,21 @@ THEME: Any = {
 }
 
 
+@contextlib.contextmanager
+def without_glyph_warnings() -> Iterator[None]:
+    """A glyph that no installed font has is no reason for a warning a figure: it is a box in it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font")
+        yield
+
+
 @functools.lru_cache(maxsize=4096)
 def text_inches(text: str, size: float = FONT, weight: str = "normal") -> float:
     """Width of a line of text in inches, at any resolution at most."""
-    font = FontProperties(family="DejaVu Sans", weight=weight, size=size)
+    font = FontProperties(family=INSTALLED, weight=weight, size=size)
     canvas: Any = FigureCanvasAgg(Figure(figsize=(0.1, 0.1), dpi=720))
-    width = canvas.get_renderer().get_text_width_height_descent(text, font, ismath=False)[0]
+    with without_glyph_warnings():
+        width = canvas.get_renderer().get_text_width_height_descent(text, font, ismath=False)[0]
     return HINTING * float(width) / 720
 
 
@@ -211,7 +243,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     title = " ".join(figure.get_suptitle().split())
     text = {"Title": title, "Description": " ".join(" ".join(notes).split())}
     paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
-    with mpl.rc_context(THEME):
+    with mpl.rc_context(THEME), without_glyph_warnings():
         with replacing(paths[0]) as path:
             figure.savefig(path, dpi=150, metadata=text)
         with replacing(paths[1]) as path:

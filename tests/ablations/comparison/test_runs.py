@@ -100,7 +100,10 @@ def test_factors_have_their_importance():
     comparison = ablations.compare_errors(tidy(), factors=["depth", "width"])
     shares = comparison.importance.table.set_index("term")["share"]
     assert shares["depth"].iloc[0] > 0.8
-    assert "Factor importance" in comparison.to_text()
+    shown = comparison.to_text()
+    assert "Factor importance" in shown
+    assert "share of the variance of log mean error" in shown
+    assert "MSE" not in shown + comparison.methods
 
 
 def test_failed_runs_score_as_the_constant_and_are_refused_without_it():

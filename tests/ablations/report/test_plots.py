@@ -29,7 +29,7 @@ from ablations.report.plots.cost import pareto_front
 from ablations.report.plots.gallery import clip_line
 from ablations.report.plots.medians import median_curves
 from ablations.report.plots.mse import mse_data, stack_flags
-from ablations.report.plots.style import BLUE, PURPLE, text_inches, wrap
+from ablations.report.plots.style import BLUE, PURPLE, save, text_inches, wrap
 from ablations.report.plots.where import BINS, FEWEST, groups, where_data
 from ablations.statistics import crossed_mean
 from linefit.images import lab_images
@@ -95,6 +95,17 @@ def test_no_text_is_hidden_or_cut(n_variants, n_seeds, failures, pixels):
     assert_legible(plot_gallery(results, "test", pixels))
     assert_legible(plot_cost(results, "test"))
     assert_legible(plot_where(results, "test", pixels))
+
+
+def test_a_title_in_any_script_is_text_and_no_warning(tmp_path):
+    """Nor is one with dollar signs a formula; glyphs that no font here has are boxes."""
+    results = synthetic_results(2, 3, 60, epochs=2)
+    title = r"線の傾き 🙂 $x_1$ $\nosuch{x}$"
+    paths = save(
+        plot_mse(replace(results, study=replace(results.study, title=title)), "test"),
+        tmp_path / "mse",
+    )
+    assert title in paths[1].read_text(encoding="utf-8")
 
 
 def test_long_names_stay_whole():
