@@ -44,7 +44,7 @@ def backend(log):
 
 def run(results_dir, seeds, log):
     with Store.write(database_path(results_dir, "tiny")) as store:
-        plan = driver._plan(STUDY, Selection(seeds=tuple(range(seeds))), store, "cpu")
+        plan = driver._plan(STUDY, Selection(seeds=tuple(range(seeds))), store, results_dir, "cpu")
         driver.train(plan, store, backend(log), OPTIONS)
 
 
@@ -112,7 +112,7 @@ def test_a_full_disk_ends_a_run_with_what_was_finished(tmp_path):
         with Store.write(path) as store:
             (pages,) = store.connection.execute("PRAGMA page_count").fetchone()
             store.connection.execute(f"PRAGMA max_page_count = {pages + 40}")
-            plan = driver._plan(STUDY, Selection(seeds=tuple(range(50))), store, "cpu")
+            plan = driver._plan(STUDY, Selection(seeds=tuple(range(50))), store, tmp_path, "cpu")
             driver.train(plan, store, backend(os.open(os.devnull, os.O_WRONLY)), OPTIONS)
 
     with pytest.raises(StoreError, match="full; cells stored before are safe: make room"):
