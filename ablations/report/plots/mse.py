@@ -34,7 +34,10 @@ from ablations.report.plots.summary import Summary, interval_of, summarise, summ
 
 ROW, COMPACT = 0.31, 0.2  # inches a variant takes where they are few, and where they are many
 FEW = 30  # variants
-LABEL = 3.6  # inches of a variant's name, longer ones are broken
+LABEL, WIDE_LABEL = (
+    3.6,
+    6.5,
+)  # inches of a variant's name, longer ones are broken: seldom where rows are narrow
 FOOTER = 0.66  # inches for the labels of the error axis
 VARIANT_HEADER = "variant   seeds ok"
 ZOOM = 0.5  # variants that take up less of the axis than this get an axis of their own
@@ -277,4 +280,5 @@ def _into(axes: Axes, panel: Panel, labelled: bool) -> Figure:
 
 
 def _labels(panel: Panel) -> list[str]:
-    return [f"{wrap(s.name, LABEL)}   {s.n_ok}/{s.n_seeds}" for s in panel.summaries]
+    inches = LABEL if len(panel.summaries) <= FEW else WIDE_LABEL
+    return [f"{wrap(s.name, inches)}   {s.n_ok}/{s.n_seeds}" for s in panel.summaries]
