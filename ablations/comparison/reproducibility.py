@@ -13,8 +13,8 @@ import pandas as pd
 
 from ablations.comparison.methods import commit, population
 from ablations.comparison.spelling import listed, number
+from ablations.comparison.stopping import stopping
 from ablations.records.results import StudyResults
-from linefit.images import SPLITS
 
 SECONDS_PER_HOUR = 3600
 DRAWN_BY_SEED = {
@@ -30,7 +30,7 @@ def reproducibility(results: StudyResults, confidence: float = 0.95) -> str:
     seeds = sorted(set(cells.groupby("variant").size()))
     failed = int((cells["status"] != "ok").sum())
     kinds = dict.fromkeys(v.protocol.training_set for v in results.study.variants)
-    images = listed(f"{SPLITS[name].size:,} of split `{name}`" for name in results.study.splits)
+    images = listed(f"{size:,} of split `{name}`" for name, size in results.sizes.items())
     parts = [
         f"Error bars are {confidence:.0%} confidence intervals, neither standard deviations nor standard errors; they "
         "are formed on the log scale and so are asymmetric.",
@@ -46,7 +46,8 @@ def reproducibility(results: StudyResults, confidence: float = 0.95) -> str:
         )
         + f", each evaluated on {images}; nothing was left out.",
         "Method: closed form, the variance components of seeds crossed with images, t quantiles with Satterthwaite's "
-        "degrees of freedom, the delta method for logarithms and ratios.",
+        "degrees of freedom, the delta method for logarithms and ratios."
+        + stopping(results.looks, seeds).methods(confidence, seeds),
         "Assumptions: seeds are independent draws, images are independent draws of one distribution, and the logarithm "
         "of a mean over seeds is near normal; tests also allow for log-normal seeds, and outlying seeds are marked. "
         "How often such intervals cover was simulated (results/statistics/).",

@@ -7,6 +7,7 @@ import pytest
 
 from ablations.comparison.layout import PARAGRAPHS
 from ablations.comparison.reproducibility import reproducibility
+from ablations.study.until import Looks
 from linefit.protocol import Protocol
 from tests.ablations.synthetic import synthetic_results
 
@@ -23,7 +24,7 @@ def test_every_count_is_that_of_the_records(results):
         "90% confidence intervals",
         "asymmetric",
         "5 seeds of each of 3 variants, 15 trained networks (1 failed",
-        "500 of split `test` and 50,000 of split `test_large`",
+        "60 of split `test` and 60 of split `test_large`",
         f"{hours:.3g} hours of training in all",
         "512 MiB a worker",
         "device cpu, 1 thread a network",
@@ -33,6 +34,14 @@ def test_every_count_is_that_of_the_records(results):
         "initial weights and the order of the training images",
     ):
         assert words in text, words
+
+
+def test_it_says_by_which_looks_seeds_were_added(results):
+    looks = Looks((5, 8), ("verdict",))
+    looked = replace(results, looks=looks)
+    assert "by looks at 5 and 8 seeds a variant" in reproducibility(looked)
+    assert "97.5% by itself" in reproducibility(looked)
+    assert "looks at" not in reproducibility(results)
 
 
 def test_it_says_what_varied_when_the_training_set_did(results):
