@@ -29,9 +29,10 @@ COMMITTED = sorted(path.parent for path in RESULTS.glob("*/predictions.parquet")
 NAMES = {"variant", "rank", "published"}  # not figures; ranks are checked as a column
 POPULATION = RESULTS / "yardsticks" / "population.csv"
 OUTPUTS = {"mse": "mean", "slope": "slope", "intercept": "intercept"}
-# Relative and absolute, where the package integrates or simulates what is tried on a finer grid here.
+# Relative and absolute, where the package integrates or simulates what is tried on a finer grid here. Upper limits of
+# P(beats) come of its coarse grid for the log-normal pivot: where seeds differ by factors they are up to 2% too near.
 LOOSE = dict.fromkeys(["p", "p_holm", "p_different", "p_different_holm"], (0.02, 1e-4))
-LOOSE |= dict.fromkeys(["p_beats_low", "p_beats_high"], (2e-3, 0)) | {"seed_groups_p": (0, 0.02)}
+LOOSE |= dict.fromkeys(["p_beats_low", "p_beats_high"], (2e-2, 0)) | {"seed_groups_p": (0, 0.02)}
 SETTINGS = ["split", "n_images", "metric", "against", "margin", "confidence"]
 
 

@@ -120,7 +120,7 @@ def test_a_run_ends_with_tables_figures_and_the_next_command(finished):
     assert "\r" not in done.stderr  # no bar where nobody watches
     names = {
         path.relative_to(directory / "results" / "tiny").as_posix()
-        for path in (directory / "results").rglob("*")
+        for path in (directory / "results" / "tiny").rglob("*")
     }
     expected = {
         "results.sqlite",
@@ -138,6 +138,7 @@ def test_a_run_ends_with_tables_figures_and_the_next_command(finished):
         "figures/mse_test.svg",
     }
     assert expected <= names
+    assert (directory / "results" / "index.html").is_file()
 
 
 def test_a_second_run_trains_nothing(finished):
