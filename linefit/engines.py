@@ -23,9 +23,8 @@ from linefit.protocol import Engine, Loss
 
 ResolvedEngine = Literal["fused", "delta", "dense"]
 FUSED_PIECE = 5000  # images that the compiled step predicts together
-EVALUATION_TABLES = (
-    KeptTables()
-)  # of the compiled step, for the evaluation splits of all cells of a process
+# Of the compiled step, for the evaluation splits of all cells of a process.
+EVALUATION_TABLES = KeptTables()
 
 
 class Batches(Interface):

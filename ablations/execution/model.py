@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 ACTIVE_SITES = (0.04, 0.09, 0.15, 0.20)
 SMALL_WIDTHS = (4, 8, 12)  # nets of these are built to know those of any width
 PARAMETERS_PER_SECOND = 4.5e8  # through Adam: read and written from memory
-SUMMED = (
-    2.3  # how much longer a step takes where the gradient reaches all sites, not the maxima alone
-)
+# How much longer a step takes where the gradient reaches all sites, not the maxima alone.
+SUMMED = 2.3
 
 
 @dataclass(frozen=True)

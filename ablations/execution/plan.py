@@ -95,10 +95,10 @@ def make_plan(
         seconds, trained_on = timings.get(cell.key, (0.0, ""))
         if trained_on.partition(":")[0] == kind:
             measured.setdefault(cell.variant.name, []).append(seconds)
+    limited = tuple(todo[: selection.limit])
     steps: dict[str, list[float]] = {}
-    for key, seconds, trained_on in elsewhere:
+    for key, seconds, trained_on in elsewhere if limited else ():  # they are read from databases
         if trained_on.partition(":")[0] == kind:
             steps.setdefault(key, []).append(seconds)
-    limited = tuple(todo[: selection.limit])
     known = Timings(measured, steps)
     return Plan(study, tuple(selected), tuple(done), tuple(failed), tuple(old), limited, known)

@@ -9,7 +9,7 @@ import csv
 from collections.abc import Collection
 from pathlib import Path
 
-from ablations.records.database import StoreError
+from ablations.records.database import StoreError, database_path
 from ablations.records.store import Store
 from ablations.study.reader import load_study, parse_study, read_text, shipped_studies
 from ablations.study.study import Study
@@ -56,7 +56,7 @@ def require_no_loss(directory: Path, cells: Collection[tuple[str, int]]) -> None
     """
     if not (directory / CELLS_FILE).is_file():
         return
-    with Store.read(directory / "results.sqlite") as store:
+    with Store.read(database_path(directory.parent, directory.name)) as store:
         safe = set() if store is None else store.statuses().keys()
     with (directory / CELLS_FILE).open(encoding="utf-8", newline="") as file:
         kept = [row for row in csv.DictReader(file) if row["status"] == "ok"]
@@ -78,7 +78,7 @@ def require_predictions_kept(directory: Path, left_out: Collection[str]) -> None
 
     held = pd.read_parquet(path, columns=["split", "kind"])
     held = held[held["kind"].eq("variant") & held["split"].isin(left_out)]
-    with Store.read(directory / "results.sqlite") as store:
+    with Store.read(database_path(directory.parent, directory.name)) as store:
         safe = store is not None and bool(store.statuses())
     if len(held) and not safe:
         splits = ", ".join(sorted(set(held["split"])))

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -75,28 +75,29 @@ class Driver:
 def driver_at_work(results_dir: Path, study: str) -> Driver | None:
     """The driver that holds a study's database, None where there is none, or it was killed on this machine."""
     database = database_path(results_dir, study)
-    for facts in _json(database.with_name(f"{database.name}.lock")):
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            since = datetime.datetime.fromisoformat(facts["since"])
-            found = Driver(int(facts["pid"]), str(facts["host"]), since)
-            if found.host != socket.gethostname() or _alive(found.pid):
-                return Driver(found.pid, found.host, since, _epochs(database.parent))
+    facts = _json(database.with_name(f"{database.name}.lock"))
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        since = datetime.datetime.fromisoformat(facts["since"])
+        pid, host = int(facts["pid"]), str(facts["host"])
+        if host != socket.gethostname() or _alive(pid):
+            return Driver(pid, host, since, _epochs(database.parent))
     return None
 
 
 def _epochs(directory: Path) -> dict[str, int]:
-    for facts in _json(directory / RUNNING_FILE):
-        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
-            return {str(key): int(epoch) for key, epoch in facts["epochs"].items()}
+    facts = _json(directory / RUNNING_FILE)
+    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+        return {str(key): int(epoch) for key, epoch in facts["epochs"].items()}
     return {}
 
 
-def _json(path: Path) -> Iterator[dict[str, Any]]:
+def _json(path: Path) -> dict[str, Any]:
     """What a file holds; nothing where it is not there, empty or being written."""
     with contextlib.suppress(OSError, ValueError):
         found = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(found, dict):
-            yield found
+            return found
+    return {}
 
 
 def _alive(pid: int) -> bool:

@@ -235,33 +235,36 @@ class Store:
 
     def origin(self) -> Path | None:
         """The folder of the study's file when it was last run, None where nobody has said."""
-        named = "SELECT name FROM sqlite_master WHERE name = 'origin'"
-        if self.connection.execute(named).fetchone() is None:
-            return None  # a database of the first release
-        row = self.connection.execute("SELECT folder FROM origin").fetchone()
-        return None if row is None else Path(row[0])
+        folder = self._noted("origin")
+        return None if folder is None else Path(folder)
 
     def put_origin(self, folder: Path) -> None:
         """Note the folder of the study's file, which is nothing that results depend on."""
-        with self.connection as db:
-            db.execute("CREATE TABLE IF NOT EXISTS origin (folder TEXT NOT NULL)")
-            db.execute("DELETE FROM origin")
-            db.execute("INSERT INTO origin VALUES (?)", (str(folder.resolve()),))
+        self._note("origin", "folder", str(folder.resolve()))
 
     def looks(self) -> Looks | None:
         """The looks at results that decided on the number of seeds, None where it was decided before."""
-        named = "SELECT name FROM sqlite_master WHERE name = 'looks'"
-        if self.connection.execute(named).fetchone() is None:
-            return None
-        row = self.connection.execute("SELECT json FROM looks").fetchone()
-        return None if row is None else looks_from(row[0])
+        text = self._noted("looks")
+        return None if text is None else looks_from(text)
 
     def put_looks(self, looks: Looks) -> None:
         """Note the looks. They stay: what was seen cannot be unseen, and every later interval has to allow for it."""
+        self._note("looks", "json", looks_text(looks))
+
+    def _noted(self, table: str) -> str | None:
+        """The one entry of a table that a database has from the first `_note` on, None before."""
+        named = "SELECT name FROM sqlite_master WHERE name = ?"
+        if self.connection.execute(named, (table,)).fetchone() is None:
+            return None
+        row = self.connection.execute(f"SELECT * FROM {table}").fetchone()
+        return None if row is None else str(row[0])
+
+    def _note(self, table: str, column: str, text: str) -> None:
+        """Make a text the one entry of a table."""
         with self.connection as db:
-            db.execute("CREATE TABLE IF NOT EXISTS looks (json TEXT NOT NULL)")
-            db.execute("DELETE FROM looks")
-            db.execute("INSERT INTO looks VALUES (?)", (looks_text(looks),))
+            db.execute(f"CREATE TABLE IF NOT EXISTS {table} ({column} TEXT NOT NULL)")
+            db.execute(f"DELETE FROM {table}")
+            db.execute(f"INSERT INTO {table} VALUES (?)", (text,))
 
     def put_yardstick(
         self, key: str, name: str, split: str, predictions: npt.NDArray[np.float64]

@@ -11,6 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from ablations.comparison.spelling import with_interval
+from ablations.report.plots.flags import small_text
 from ablations.report.plots.style import (
     BAND,
     BLUE,
@@ -102,15 +103,7 @@ def plot_groups(
             linestyle="",
         )
         for y, text in zip(places, texts, strict=True):
-            axes.annotate(
-                text,
-                (1, y),
-                xycoords=axes.get_yaxis_transform(),
-                xytext=(GAP * 72, 0),
-                textcoords="offset points",
-                va="center",
-                size=SMALL,
-            )
+            small_text(axes, text, (1, y), (GAP * 72, 0), xycoords=axes.get_yaxis_transform())
         return canvas.figure
 
 

@@ -28,7 +28,6 @@ from ablations.report.plots.style import (
     MUTED,
     PAPER,
     PURPLE,
-    SMALL,
     VERMILION,
     Style,
     log_axis,
@@ -144,15 +143,7 @@ def _draw_variant(axes: Axes, y: float, summary: Summary, scale: float) -> None:
             ends = [interval.low, interval.high]
             axes.plot(ends, [y + offset] * 2, color=INK, linewidth=1.4 * scale, zorder=4)
             axes.plot(interval.value, y + offset, **_points(style, scale), zorder=5)
-    axes.annotate(
-        summary.value,
-        (1, y),
-        xycoords=axes.get_yaxis_transform(),
-        xytext=(GAP * 72, 0),
-        textcoords="offset points",
-        va="center",
-        size=SMALL,
-    )
+    small_text(axes, summary.value, (1, y), (GAP * 72, 0), xycoords=axes.get_yaxis_transform())
 
 
 def heading(axes: Axes, text: str, side: str) -> None:

@@ -166,6 +166,21 @@ def test_an_estimate_says_what_it_rests_on():
     assert "rough guess" in str(estimate(cells, Timings(), 2))
 
 
+@pytest.mark.parametrize(("n_done", "read"), [(2, True), (len(QUICK.cells()), False)])
+def test_timings_of_other_studies_are_read_only_where_something_is_to_do(n_done, read):
+    asked = []
+
+    def elsewhere():
+        asked.append(True)
+        yield from ()
+
+    statuses = {cell.key: "ok" for cell in QUICK.cells()[:n_done]}
+    make_plan(
+        QUICK, selection(), statuses=statuses, timings={}, device="cpu", elsewhere=elsewhere()
+    )
+    assert bool(asked) is read
+
+
 def test_a_range_of_time_is_the_narrower_the_more_is_measured():
     cells = QUICK.cells()
     timed = [
