@@ -96,7 +96,7 @@ class StudyComparison:
         return {row["variant"]: row for row in self.table.to_dict("records")}
 
     @property
-    def _log_of(self) -> str:
+    def log_of(self) -> str:
         """What factor importance is of: squared errors of lines, or the errors of runs from anywhere."""
         return "MSE" if self.metric.items == "images" else self.metric.words
 
@@ -109,6 +109,10 @@ class StudyComparison:
     def pairs(self) -> pd.DataFrame:
         """Every pair of variants, explored, with Benjamini-Hochberg adjusted p-values."""
         return pairs_table(list(self._known.values()), self.metric, self.confidence, self.stopping)
+
+    def pairs_display(self) -> pd.DataFrame:
+        """`pairs` as strings."""
+        return text.pairs_display(self.pairs())
 
     def fail_unless(self, *claims: str) -> tuple[Check, ...]:
         """Check claims such as `variant<=1.25*least_squares` (see `criteria`), one result an estimator.
@@ -171,7 +175,7 @@ class StudyComparison:
         if self.importance is not None:
             parts.append(note(f"Factor importance ({self.importance_note}):"))
             parts.append(
-                _drawn(text.importance_display(self.importance.table, self._log_of), format)
+                _drawn(text.importance_display(self.importance.table, self.log_of), format)
             )
         return "\n\n".join(parts)
 

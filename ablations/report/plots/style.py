@@ -26,7 +26,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ablations.records.files import replacing
 
-# In a page these change with the reader's light or dark mode (`ablations.report.page`): use no colour besides them.
+# In a page these change with the reader's light or dark mode (`ablations.report.inline`): use no colour besides them.
 INK, MUTED, TRACK, GRID, BAND, PAPER = (
     "#1f2328",
     "#5b6470",

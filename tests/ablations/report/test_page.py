@@ -9,9 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ablations.comparison.spelling import with_interval
 from ablations.comparison.study_comparison import compare_study
-from ablations.report.page import facts, inline_figure, text_of, text_table, write_report
+from ablations.report.inline import inline_figure
+from ablations.report.opening import effects_table
+from ablations.report.page import write_report
 from ablations.report.plots import figure_names, style, write_figures
+from ablations.report.tables import facts, text_of, text_table
 from linefit.images import lab_images
 from tests.ablations.synthetic import RANDOM_OFFSET, synthetic_results
 
@@ -219,8 +223,86 @@ def test_many_variants_are_folded_but_there(tmp_path):
     path = tmp_path / "r.html"
     write_report(results, comparisons(results), tmp_path, path, command=COMMAND)
     page = Page(path.read_text())
-    assert page.text.count("x the MSE of least squares") == 20
-    assert "The other 12 variants" in page.text
+    (comparison,) = comparisons(results).values()
+    said = [comparison.sentence(v.name) for v in results.study.variants]
+    # The best three and the worst stand above all of them.
+    assert sorted(page.text.count(f"{sentence}.") for sentence in said) == [1] * 16 + [2] * 4
+    assert "Show all 20 variants" in page.text
+    assert "Of 20 variants 20 have too few seeds for a verdict." in page.text
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    """A balanced grid of 24 variants, its comparison and the folder of its figures."""
+    levels = {
+        "architecture": ("conv1", "conv2"),
+        "coordinates": ("none", "cartesian", "radial"),
+        "pooling": ("max", "average"),
+        "width": (8, 48),
+    }
+    failures = {(0, 0): "diverged"}
+    results = synthetic_results(24, 5, 60, epochs=2, grid=levels, failures=failures)
+    found = comparisons(results)
+    directory = tmp_path_factory.mktemp("grid")
+    write_figures(results, directory, comparisons=found)
+    return results, found, directory
+
+
+def test_a_grid_opens_with_its_verdicts_ends_and_factors(grid, tmp_path):
+    results, found, directory = grid
+    page = Page(
+        write_report(results, found, directory, tmp_path / "r.html", command=COMMAND).read_text()
+    )
+    opening = page.text[page.text.index("Of 24 variants") : page.text.index("Show all")]
+    table = found["test"].table
+    variants = table[table["kind"] == "variant"]
+    for verdict, words in (
+        ("better", "better than"),
+        ("worse", "worse than"),
+        ("inconclusive", "undecided"),
+    ):
+        n = int((variants["verdict"] == verdict).sum())
+        assert (f"{n} are {words}" in opening or f"{n} is {words}" in opening) == (n > 0)
+    assert "1 has cells that failed" in opening
+    sound = variants.loc[~variants["flagged"], "variant"]
+    for name in [*sound[:3], sound.iloc[-1]]:
+        assert found["test"].sentence(name) in opening
+    assert opening.count("x the MSE of") == 4
+    shown = [i.removeprefix("figure-") for i in page.ids if i.startswith("figure-")]
+    assert shown[:2] == ["effects_test", "mse_test"]
+
+
+def test_what_each_factor_does_is_what_the_figure_draws(grid):
+    _, found, directory = grid
+    drawn = pd.read_csv(directory / "effects_test.csv")
+    table = effects_table(drawn, found["test"])
+    assert [row[0] for row in table.rows] == list(dict.fromkeys(drawn["factor"]))
+    for factor, _, best, least, worst, most, share in table.rows:
+        levels = drawn[drawn["factor"] == factor].sort_values("ratio")
+        ends = levels.iloc[[0, -1]]
+        assert [best, worst] == list(ends["level"].astype(str))
+        expected = [with_interval(*row) for row in ends[["ratio", "low", "high"]].to_numpy()]
+        assert [least, most] == expected
+        importance = found["test"].importance.table.set_index(["kind", "term"])
+        assert share.startswith(f"{importance.loc[('shapley', factor), 'share']:.0%} [")
+
+
+def test_further_figures_are_shown_once_of_the_split_of_most_images(html):
+    """Those of other splits are folded away with their findings, but for kinds that the first split has not."""
+    page = Page(html)
+    shown = [i.removeprefix("figure-") for i in page.ids if i.startswith("figure-")]
+    assert shown[0] == "mse_test"
+    others = shown.index("mse_test_large")
+    assert shown[others + 1 : others + 3] == ["slope_intercept_test_large", "where_test_large"]
+    assert {"slope_intercept_test", "gallery_test", "learning_curves"} <= set(shown[others + 3 :])
+
+
+def test_pairs_of_few_variants_are_there(html, results):
+    text = Page(html).text
+    pairs = comparisons(results)["test"].pairs_display()
+    assert len(pairs) == 3
+    for row in pairs.itertuples():
+        assert f"{row.variant} {row.against} {row.ratio}" in text
 
 
 def test_the_same_results_give_the_same_page(results, figures, tmp_path):
