@@ -165,9 +165,11 @@ class _Actor:
         self.worker.give(job)
         message: Message | None = None
         while message is None or isinstance(message, int):
-            mpc.wait([self.worker.connection])
             message = self.worker.message()
-            if message is not None:
+            # The connection says nothing of a message that came together with the last one.
+            if message is None:
+                mpc.wait([self.worker.connection])
+            else:
                 yield message
 
 

@@ -1,12 +1,15 @@
 """Cells on a real Ray cluster, several nodes on one machine: the same numbers, the same statuses, and nodes that go."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -15,6 +18,7 @@ import pytest
 from ablations.driver import Options
 from ablations.execution.cells import train_cell
 from ablations.execution.events import Finished, Progress
+from ablations.execution.messages import Inbox, send
 from ablations.records.database import database_path
 from ablations.records.merging import same_results
 from ablations.records.store import Store
@@ -88,6 +92,23 @@ def test_a_cell_has_the_same_bits_on_a_cluster_and_says_where_it_was_trained(clu
         )
     assert [e.epoch for e in events if isinstance(e, Progress) and e.cell is CELLS[0]] == [0, 1, 2]
     assert all(e.provenance["cores"] for e in events if isinstance(e, Finished))
+
+
+def test_messages_that_arrive_together_are_passed_on_one_by_one():
+    from ablations.execution.ray_actors import _Actor
+
+    ours, theirs = multiprocessing.Pipe()
+    actor, outcomes = object.__new__(_Actor), [train_cell(CELLS[0], "cpu", lambda epoch: None)]
+    inbox = Inbox(ours)
+    actor.worker = SimpleNamespace(connection=ours, give=lambda job: None, message=inbox.next)
+    for message in (0, 1, 2, outcomes):
+        send(theirs, message)
+    passed_on = []
+    thread = threading.Thread(target=lambda: passed_on.extend(actor.train(())), daemon=True)
+    thread.start()
+    thread.join(timeout=20)
+    assert passed_on[:3] == [0, 1, 2]
+    assert same_results(passed_on[3][0], outcomes[0])
 
 
 def test_threads_are_set_in_the_workers(cluster):
