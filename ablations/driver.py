@@ -6,12 +6,12 @@ Behind both `ablations.run` and the command line; options and exit codes are the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ablations.execution.backends import BACKENDS, Backend
+from ablations.execution.backends import Backend, local, ray
 from ablations.execution.cost import step_key
 from ablations.execution.events import Finished, Progress
 from ablations.execution.options import Options as Options
@@ -32,11 +32,14 @@ from ablations.records.store import Store
 from ablations.records.yardsticks import store_yardsticks
 from ablations.report.outputs import Outputs, write_outputs
 from ablations.rounds import Rounds, Sought
+from ablations.slurm import run_cells_on_slurm
 from ablations.study.problems import Problem
 from ablations.study.selection import Selection
 from ablations.study.study import Study, StudyError
 from ablations.study.until import Until
 from ablations.study.users import keep_level_files
+
+BACKENDS: Mapping[str, Backend] = {"local": local, "ray": ray, "slurm": run_cells_on_slurm}
 
 
 @dataclass(frozen=True)
@@ -212,19 +215,19 @@ def train(plan: Plan, store: Store, backend: Backend, options: Options) -> bool:
     """
     if not plan.todo:
         return True
-    facts, seconds = provenance(), plan.seconds()
-    events = backend(plan.queue(seconds), seconds, options)
+    facts, seconds, directory = provenance(), plan.seconds(), store.path.parent
+    events = backend(plan.queue(seconds), seconds, options, directory)
     with (
         closing(events),
         ProgressReport(plan.todo, len(plan.done), seconds, quiet=options.quiet) as report,
-        Running(store.path.parent) as running,
+        Running(directory) as running,
     ):
         for event in events:
             if isinstance(event, Progress):
                 report.epoch(event.cell, event.epoch)
                 running.epoch(event.cell.key, event.epoch)
                 continue
-            store.put(event.cell, event.outcome, event.provenance or facts)
+            store.put(event.cell, event.outcome, event.provenance or facts, event.ended)
             running.finished(event.cell.key)
             report.finished(event.cell, event.outcome)
             if options.fail_fast and event.outcome.status != "ok":

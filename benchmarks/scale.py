@@ -60,6 +60,7 @@ def made_up(
     cells: Sequence[Cell],
     seconds: Mapping[str, float],  # noqa: ARG001
     options: Options,  # noqa: ARG001
+    directory: Path,  # noqa: ARG001
 ) -> Generator[Progress | Finished, None, None]:
     """A back end that trains nothing."""
     losses = np.linspace(2, 1, EPOCHS)

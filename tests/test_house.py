@@ -43,8 +43,10 @@ MAY_IMPORT = {
     },
     "ablations.simulation": {"ablations.simulation", "ablations.statistics", "linefit"},
     "ablations.rounds": {"ablations.comparison", "ablations.records", "ablations.study"},
+    "ablations.slurm": {"ablations.execution", "ablations.records", "ablations.study"},
     "ablations.driver": {
         "ablations.rounds",
+        "ablations.slurm",
         "ablations.report",
         "ablations.execution",
         "ablations.records",

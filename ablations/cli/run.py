@@ -95,11 +95,22 @@ def run(
     ] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of each worker.")] = 1,
     backend: Annotated[
-        str, typer.Option(metavar="local|ray", help="Who trains: this machine or a Ray cluster.")
+        str,
+        typer.Option(
+            metavar="local|ray|slurm",
+            help="Who trains: this machine, a Ray cluster or jobs of Slurm.",
+        ),
     ] = "local",
     ray_address: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Of a Ray cluster; by default one that Ray finds."),
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="What a job of Slurm asks for, such as partition=short or time=60. May be given several times.",
+        ),
     ] = None,
     max_predictions: MaxPredictions = MAX_PREDICTIONS,
     results_dir: ResultsDir = RESULTS_DIR,
@@ -141,6 +152,7 @@ def run(
             pack=parse_pack(pack),
             backend=backend,
             ray_address=ray_address,
+            slurm=tuple(slurm or ()),
         )
         resolved = options.resolved_device()
         if dry_run:

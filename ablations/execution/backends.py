@@ -1,4 +1,4 @@
-"""The back ends by their names. Each takes cells and yields what happens to them.
+"""What a back end is: it takes cells and yields what happens to them. Those that need nothing of the database.
 
 What a back end needs beyond the package is imported when it is chosen.
 """
@@ -6,6 +6,7 @@ What a back end needs beyond the package is imported when it is chosen.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
 
 from ablations.execution.events import Finished, Progress
 from ablations.execution.options import Options
@@ -13,11 +14,16 @@ from ablations.execution.workers import run_cells
 from ablations.study.study import Cell
 
 Events = Generator[Progress | Finished, None, None]
-# What cells are expected to take, in seconds by their keys, goes with them.
-Backend = Callable[[Sequence[Cell], Mapping[str, float], Options], Events]
+# With the cells goes what they are expected to take, in seconds by their keys, and the folder of the study's results.
+Backend = Callable[[Sequence[Cell], Mapping[str, float], Options, Path], Events]
 
 
-def local(cells: Sequence[Cell], seconds: Mapping[str, float], options: Options) -> Events:  # noqa: ARG001
+def local(
+    cells: Sequence[Cell],
+    seconds: Mapping[str, float],  # noqa: ARG001
+    options: Options,
+    directory: Path,  # noqa: ARG001
+) -> Events:
     """Worker processes of this machine."""
     device = options.resolved_device()
     return run_cells(
@@ -30,11 +36,13 @@ def local(cells: Sequence[Cell], seconds: Mapping[str, float], options: Options)
     )
 
 
-def ray(cells: Sequence[Cell], seconds: Mapping[str, float], options: Options) -> Events:  # noqa: ARG001
+def ray(
+    cells: Sequence[Cell],
+    seconds: Mapping[str, float],  # noqa: ARG001
+    options: Options,
+    directory: Path,  # noqa: ARG001
+) -> Events:
     """Actors on a Ray cluster."""
     from ablations.execution.ray_actors import run_cells_on_ray
 
     return run_cells_on_ray(cells, options)
-
-
-BACKENDS: Mapping[str, Backend] = {"local": local, "ray": ray}

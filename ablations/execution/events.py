@@ -30,6 +30,7 @@ class Finished:
     cell: Cell
     outcome: Outcome
     provenance: Mapping[str, Any] | None = None  # of the machine that trained it; None: this one
+    ended: str | None = None  # when, as UTC; None: now
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from ablations.execution.allocation import Allocation, parse_allocation
 from linefit.engines import resolve_device
 
 # Back end -> the module that it needs; the extra that installs it has the back end's name.
-NEEDED = {"local": None, "ray": "ray"}
+NEEDED = {"local": None, "ray": "ray", "slurm": "submitit"}
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Options:
     """Raises ValueError, with all mistakes, for what cannot be."""
 
     device: str = "auto"  # or several of this machine, separated by commas
-    workers: int | None = None  # processes; None: one a core on CPU, one a device on CUDA
+    workers: int | None = None  # cells at once; None: one a core on CPU, one a device on CUDA
     threads: int = 1  # of each worker
     timeout: float | None = None  # seconds a cell
     fail_fast: bool = False
@@ -25,6 +26,7 @@ class Options:
     pack: int | None = None  # most cells that train together; None: as many as pay on the device
     backend: str = "local"
     ray_address: str | None = None  # of a cluster; None: what Ray finds, else one of this machine
+    slurm: tuple[str, ...] = ()  # what a job asks for, `key=value` each, see `allocation`
 
     def __post_init__(self) -> None:
         problems = [
@@ -47,6 +49,10 @@ class Options:
             )
         if self.backend != "ray" and self.ray_address is not None:
             problems.append("ray_address is for backend 'ray'")
+        if self.backend == "slurm":
+            problems += parse_allocation(self.slurm, self.threads, self.device)[1]
+        elif self.slurm:
+            problems.append("slurm settings are for backend 'slurm'")
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -59,6 +65,10 @@ class Options:
         if len(set(devices)) < len(devices) or len(kinds) > 1:
             raise ValueError(f"device {self.device!r}: several devices are different GPUs")
         return ",".join(devices)
+
+    def allocation(self) -> Allocation:
+        """What a job of Slurm asks for."""
+        return parse_allocation(self.slurm, self.threads, self.resolved_device())[0]
 
     def resolved_workers(self) -> int:
         if self.workers is not None:

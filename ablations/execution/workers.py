@@ -144,8 +144,8 @@ def _no_main_module() -> Iterator[None]:
 def _work(connection: mpc.Connection, device: str, threads: int, driver: int) -> None:
     """The worker's main loop: a job in, numbers of epochs and at last its cells' outcomes out."""
     _die_with(driver)
-    # These reach the whole process group; the driver alone decides what they mean.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # These reach the whole process group, the last at the end of a job's time; the driver alone decides what they mean.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     import torch
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ablations.records.database import StoreError, database_path, open_to_read, told
 from ablations.records.files import replacing
+from ablations.records.folder import JOBS_FOLDER
 from ablations.study.reader import NAME
 
 MANIFEST = "manifest.json"
@@ -32,7 +33,10 @@ def write_archive(study: str, results_dir: Path, target: Path) -> dict[str, str]
     files = {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink() and not LEFT_OUT.fullmatch(path.name)
+        if path.is_file()
+        and not path.is_symlink()
+        and not LEFT_OUT.fullmatch(path.name)
+        and folder / JOBS_FOLDER not in path.parents
     }
     with tempfile.TemporaryDirectory() as temporary:
         snapshot = Path(temporary) / "results.sqlite"

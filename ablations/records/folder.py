@@ -17,6 +17,7 @@ from ablations.study.study import Study
 STUDY_FILE = "study.toml"
 CELLS_FILE = "cells.csv"
 PREDICTIONS_FILE = "predictions.parquet"
+JOBS_FOLDER = "slurm"  # of jobs on a cluster, until their results are in the database
 
 
 def find_study(study: str | Path, results_dir: Path) -> Study:

@@ -79,9 +79,15 @@ class Store:
         with open_to_read(path) as connection:
             yield None if connection is None else cls(connection, path)
 
-    def put(self, cell: Cell, outcome: Outcome, provenance: Mapping[str, Any]) -> None:
+    def put(
+        self,
+        cell: Cell,
+        outcome: Outcome,
+        provenance: Mapping[str, Any],
+        finished: str | None = None,
+    ) -> None:
         """Store a finished cell in one transaction, in the place of an earlier outcome."""
-        self.put_record(Record(cell.key, cell.configuration, outcome, provenance))
+        self.put_record(Record(cell.key, cell.configuration, outcome, provenance, finished))
 
     def put_record(self, record: Record) -> None:
         """`put` of what another database holds."""

@@ -33,7 +33,7 @@ def outcome(cell):
 def backend(log):
     """Train nothing; write the key of a cell to `log` when the driver comes back for more: it is stored then."""
 
-    def run(cells, seconds, options):
+    def run(cells, seconds, options, directory):
         for cell in cells:
             yield Progress(cell, 1)
             yield Finished(cell, outcome(cell))

@@ -44,7 +44,7 @@ def trained(monkeypatch):
     """Nothing is trained or drawn; cells that would be are noted here, and `limit` of them end in Ctrl-C."""
     noted = {"cells": [], "limit": 10**6, "failing": ()}
 
-    def backend(cells, seconds, options):
+    def backend(cells, seconds, options, directory):
         for cell in cells:
             if len(noted["cells"]) == noted["limit"]:
                 raise KeyboardInterrupt
