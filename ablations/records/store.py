@@ -80,14 +80,10 @@ class Store:
             yield None if connection is None else cls(connection, path)
 
     def put(
-        self,
-        cell: Cell,
-        outcome: Outcome,
-        provenance: Mapping[str, Any],
-        finished: str | None = None,
+        self, cell: Cell, outcome: Outcome, facts: Mapping[str, Any], finished: str | None = None
     ) -> None:
-        """Store a finished cell in one transaction, in the place of an earlier outcome."""
-        self.put_record(Record(cell.key, cell.configuration, outcome, provenance, finished))
+        """Store a finished cell in one transaction, in the place of an earlier outcome; `facts`: its provenance."""
+        self.put_record(Record(cell.key, cell.configuration, outcome, facts, finished))
 
     def put_record(self, record: Record) -> None:
         """`put` of what another database holds."""
