@@ -15,6 +15,7 @@ from ablations.cli.common import (
     OtherResults,
     ResultsDir,
     require_study,
+    results_option,
     tell,
     usage_errors,
 )
@@ -120,7 +121,7 @@ def compare(
                 output,
             )
             return
-        paragraph = ""
+        paragraph = pointer = ""
         if Path(study).suffix in TABLES:
             _refuse("a table of errors", split=split, metric=metric)
             comparison = _of_table(
@@ -132,6 +133,7 @@ def compare(
             comparison, paragraph = _of_study(
                 study, results_dir, split, against, metric or "mse", margin, confidence
             )
+            pointer = _history(study, results_dir)
         checks = comparison.fail_unless(*(fail_unless or []))
         if pairs:
             printed = comparison.pairs_text(output)
@@ -142,6 +144,8 @@ def compare(
             if paragraph and output in PARAGRAPHS:
                 printed += f"\n\n{PARAGRAPHS[output](paragraph)}"
     print(printed)
+    if pointer:
+        tell(pointer)
     for check in checks:
         tell(str(check))
     if not all(check.holds for check in checks):
@@ -195,6 +199,20 @@ def _of_study(
         confidence=confidence,
     )
     return comparison, reproducibility(results, confidence)
+
+
+def _history(study: str, results_dir: Path) -> str:
+    """Where to see what the last run moved; nothing where there was one run alone."""
+    from ablations.records.archive import located
+    from ablations.records.folder import find_study
+    from ablations.records.history import runs_of
+
+    with located(study, results_dir) as (name, folder):
+        runs = len(runs_of(find_study(name, folder), folder))
+    if runs < 2:
+        return ""
+    where = results_option(results_dir)
+    return f"What the last of {runs} runs moved: python -m ablations history {study}{where}"
 
 
 def _of_table(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from ablations.cli.compare import compare
+from ablations.cli.history import history
 from ablations.cli.levels import levels
 from ablations.cli.run import run
 from ablations.cli.streams import outlive_readers
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command()(run)
 app.command(name="list")(list_studies)
 app.command()(watch)
+app.command()(history)
 app.command()(levels)
 app.command()(compare)
 app.command()(report)

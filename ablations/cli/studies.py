@@ -27,7 +27,10 @@ from ablations.records import MAX_PREDICTIONS, RESULTS_DIR
 
 
 def list_studies(output: FormatOption = "table", results_dir: ResultsDir = RESULTS_DIR) -> None:
-    """List the shipped studies and those that have results, with their state. --results may be an archive."""
+    """List the shipped studies and those that have results, with their state. --results may be an archive.
+
+    `history STUDY` tells its runs, and what the last of them moved.
+    """
     from ablations.records.archive import unpacked
 
     with usage_errors(), unpacked(results_dir) as folder:
@@ -54,9 +57,11 @@ def _list(output: Format, results_dir: Path) -> None:
 def _state(name: str, results_dir: Path) -> dict[str, str | int]:
     """A study's row of `list`."""
     from ablations.records.folder import find_study
+    from ablations.records.history import runs_of
     from ablations.records.state import study_state
 
-    state = study_state(find_study(name, results_dir), results_dir)
+    study = find_study(name, results_dir)
+    state = study_state(study, results_dir)
     return {
         "study": name,
         "title": state.study.title,
@@ -66,6 +71,7 @@ def _state(name: str, results_dir: Path) -> dict[str, str | int]:
         "failed": state.failed,
         "stale": state.stale,
         "to do": state.todo,
+        "runs": len(runs_of(study, results_dir)),
         "exports": "yes" if state.exports else "no",
     }
 
