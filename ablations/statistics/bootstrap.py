@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+from scipy import sparse, special
 
 from ablations.statistics.crossed import (
     FloatArray,
@@ -55,6 +55,28 @@ def interquartile_mean(errors: FloatArray, seed_counts: Counts, image_counts: Co
     cut = n // 4
     kept = np.diff(np.clip(cumulated, cut, n - cut), axis=1, prepend=cut)
     return np.asarray(np.dot(kept, values) / (n - 2 * cut))
+
+
+def share_below(thresholds: FloatArray) -> Statistic:
+    """The statistic `(B, T)`: the share of all errors below each of the ascending `thresholds (T,)`.
+
+    With variants for rows it is a performance profile (Dolan and More 2002; Agarwal et al. 2021).
+    """
+
+    def statistic(errors: FloatArray, seed_counts: Counts, image_counts: Counts) -> FloatArray:
+        n_seeds, n_images = errors.shape
+        n_bins = len(thresholds) + 1
+        bins = np.searchsorted(thresholds, errors, side="right")
+        rows = (bins + n_bins * np.arange(n_seeds)[:, None]).T.ravel()
+        shape = n_seeds * n_bins, n_images
+        ends = n_seeds * np.arange(n_images + 1)
+        members = sparse.csc_array((np.ones(errors.size), rows, ends), shape=shape)
+        counted = (members @ image_counts.T.astype(np.float64)).reshape(n_seeds, n_bins, -1)
+        below = np.cumsum(counted, axis=1)[:, :-1]
+        shares: FloatArray = np.einsum("bk,ktb->bt", seed_counts, below) / errors.size
+        return shares
+
+    return statistic
 
 
 def _sorted_with_counts(

@@ -18,13 +18,17 @@ from ablations.comparison.scored import Estimator, estimators
 from ablations.comparison.study_comparison import StudyComparison
 from ablations.records.files import write_csv
 from ablations.records.results import StudyResults
+from ablations.report.plots.against import against_of, plot_against
+from ablations.report.plots.beats import beats_of, plot_beats
 from ablations.report.plots.cost import cost_data, plot_cost
 from ablations.report.plots.curves import plot_learning_curves
 from ablations.report.plots.effects import effects_data, grid_of, plot_effects, plot_importance
+from ablations.report.plots.facets import facets_of, plot_facets
 from ablations.report.plots.gallery import gallery_data, plot_gallery
 from ablations.report.plots.heatmap import heatmap_data, plot_heatmap
 from ablations.report.plots.medians import median_curves
 from ablations.report.plots.mse import mse_data, plot_mse, plot_slope_intercept
+from ablations.report.plots.profiles import plot_profiles, profiles_of
 from ablations.report.plots.style import save
 from ablations.report.plots.where import plot_where, where_data
 
@@ -42,11 +46,15 @@ __all__ = [
 Pixels = npt.NDArray[np.bool_]
 OF_A_SPLIT = (
     "mse",
+    "facets",
     "effects",
     "heatmap",
     "importance",
     "slope_intercept",
     "where",
+    "against",
+    "beats",
+    "profiles",
     "cost",
     "gallery",
 )
@@ -96,6 +104,9 @@ def of_split(
     """Kind, figure and numbers of what is drawn of a split, one at a time: of large studies they take much memory."""
     known = _known(results, split, comparison)
     yield "mse", plot_mse(results, split, known=known), mse_data(results, split, known=known)
+    facets = facets_of(results, split, known=known)
+    if facets is not None:
+        yield "facets", plot_facets(facets), facets.table
     grid = grid_of(results, split, known)
     if grid is not None:
         yield "effects", plot_effects(grid), effects_data(grid)
@@ -119,6 +130,12 @@ def of_split(
         plot_where(results, split, pixels, known=known),
         where_data(results, split, pixels, known=known),
     )
+    against = against_of(results, split, known=known)
+    yield "against", plot_against(against), against.table
+    beats = beats_of(results, split, known=known)
+    yield "beats", plot_beats(beats), beats.table
+    profiles = profiles_of(results, split, known=known)
+    yield "profiles", plot_profiles(profiles), profiles.table
     yield "cost", plot_cost(results, split, known=known), cost_data(results, split, known=known)
     if pixels is not None:
         yield (

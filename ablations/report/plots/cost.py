@@ -26,6 +26,7 @@ from ablations.report.plots.style import (
     Style,
     log_axis,
     page,
+    titled,
 )
 from ablations.report.plots.summary import interval_of, summarise
 
@@ -63,7 +64,7 @@ def plot_cost(
         canvas = page(
             2 * (LEFT + WIDTH),
             HEIGHT + FOOTER,
-            title=f"{results.study.title}: MSE on {split} against cost",
+            title=titled(results.study.title, f"MSE on {split} against cost"),
             note=_note(results.split(split), names, letters),
             legend=[
                 Line2D([], [], label="a variant", color=MUTED, marker="o", linestyle=""),

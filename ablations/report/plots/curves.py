@@ -30,6 +30,7 @@ from ablations.report.plots.style import (
     THEME,
     log_axis,
     page,
+    titled,
     wrap,
 )
 
@@ -98,7 +99,7 @@ def _page(results: StudyResults, names: Sequence[str]) -> Figure:
         canvas = page(
             LEFT + columns * width + (columns - 1) * GAP,
             rows * step - GAP + FOOTER,
-            title=f"{results.study.title}: learning curves",
+            title=titled(results.study.title, "learning curves"),
             note="Both losses are the mean of the squared errors of slope (no unit) and intercept (pixels²), the val"
             " MSE on the images of val, which are easier than those of test. Thin: one seed. Thick: the median over all"
             " seeds, one that ended early counting as infinitely bad from there on. Beside a variant: seeds ok of all."

@@ -17,7 +17,17 @@ from matplotlib.ticker import MaxNLocator
 from ablations.records.results import StudyResults
 from ablations.report.plots.levels import MARKS, ordered, varied
 from ablations.report.plots.medians import FloatArray, MedianCurves, median_curves
-from ablations.report.plots.style import BLUE, INK, MUTED, SMALL, THEME, log_axis, page, wrap
+from ablations.report.plots.style import (
+    BLUE,
+    INK,
+    MUTED,
+    SMALL,
+    THEME,
+    log_axis,
+    page,
+    titled,
+    wrap,
+)
 
 MOST_PANELS = 16  # variants, up to which each has a panel of its own
 MOST_LEVELS = 8  # lines in a panel
@@ -44,7 +54,9 @@ def plot_curves_by_level(results: StudyResults) -> Figure:
         canvas = page(
             COLUMNS * STEP,
             rows * (TITLE + HEIGHT + FOOTER),
-            title=f"{results.study.title}: learning curves of {len(curves.variants):,} variants",
+            title=titled(
+                results.study.title, f"learning curves of {len(curves.variants):,} variants"
+            ),
             note="MSE on the images of val, which are easier than those of test, by epoch. A thin line is the median"
             " over a variant's seeds, a line of a level that over all cells of all variants with it; a cell that failed"
             " counts as infinitely bad from its end on, and where half of them are there is no median. The curves of a"

@@ -15,6 +15,7 @@ from ablations.records.results import StudyResults
 from ablations.report.plots.bars import Bar, Group, plot_groups
 from ablations.report.plots.layout import level_table
 from ablations.report.plots.levels import ordered, varied
+from ablations.report.plots.style import titled
 from ablations.statistics import Importance
 from ablations.statistics.effects import LogMeans, balanced, level_effects
 
@@ -96,7 +97,7 @@ def plot_effects(grid: Grid) -> Figure:
         groups.append(Group(heading, bars))
     return plot_groups(
         groups,
-        title=f"{grid.title}: what each level does on {grid.split}",
+        title=titled(grid.title, f"what each level does on {grid.split}"),
         note="The geometric mean of the MSE over all variants with a level, as a ratio to that over the whole grid of"
         f" {len(grid.levels):,} variants, which is {number(grid.average)} times the MSE of least squares: left of the"
         f" line is better than average. {grid.population} Beside a factor: its worst level's error over its best one's."
@@ -150,7 +151,7 @@ def plot_importance(importance: Importance, *, title: str, split: str, note: str
     )
     return plot_groups(
         groups,
-        title=f"{title}: which factor buys how much on {split}",
+        title=titled(title, f"which factor buys how much on {split}"),
         note=f"{read} Method: {note}.",
         label="share of the variance of log MSE between variants",
         log=False,

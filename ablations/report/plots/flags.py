@@ -18,6 +18,13 @@ YARDSTICK_LINES = {
     "least_squares": (INK, "solid", 1.3),
     "constant": (INK, "dotted", 1.3),
 }
+YARDSTICK_NAMES = {
+    "chebyshev": "Chebyshev",
+    "constant": "constant predictor",
+    "huber": "Huber",
+    "posterior_mean": "posterior mean (floor)",
+    "theil_sen": "Theil-Sen",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,11 @@ class Flag:
     value: float  # mean error
     label: str
     row: int  # of the label above the axes, 0 is the lowest
+
+
+def yardstick_words(name: str) -> str:
+    """An estimator without training in a legend; the name of any other as it is."""
+    return YARDSTICK_NAMES.get(name, "least squares" if name == "least_squares" else name)
 
 
 def flags_height(flags: Sequence[Flag]) -> float:

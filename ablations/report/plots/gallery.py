@@ -28,6 +28,7 @@ from ablations.report.plots.style import (
     TRACK,
     Style,
     page,
+    titled,
 )
 from linefit.lines import span
 
@@ -79,7 +80,7 @@ def plot_gallery(
         canvas = page(
             LEFT + COLUMNS * PANEL + (COLUMNS - 1) * GAP,
             rows * (PANEL + TITLE) + 0.45,
-            title=f"{results.study.title}: lines through images of split {split}",
+            title=titled(results.study.title, f"lines through images of split {split}"),
             note=_note(results, split, nets, variants is None and len(nets) < len(data.variants)),
             legend=_legend(nets, least_squares is not None),
         )

@@ -18,13 +18,16 @@ from ablations.report.plots.style import (
     SMALL,
     THEME,
     page,
+    shorten,
     text_inches,
+    titled,
     wrap,
 )
 from ablations.statistics.effects import pair_means
 
 CELL = 0.8, 0.34  # inches of a combination
 LABEL = 2.5  # inches of a level's name, longer ones are broken
+HEAD = 1.5  # inches of that of a column, longer ones are shortened in the middle
 STRONGEST = 0.6  # opacity of the farthest from the average: text on it stays legible
 HEADER, FOOTER = 0.1, 0.3
 
@@ -62,7 +65,7 @@ def plot_heatmap(grid: Grid, factors: tuple[str, str] | None = None) -> Figure:
     logs = np.log(values / grid.average)
     scale = float(np.abs(logs).max()) or 1.0
     names = [wrap(str(level), LABEL) for level in down]
-    heads = [str(level) for level in across]
+    heads = [shorten(str(level), HEAD, SMALL) for level in across]
     left = GAP + max(
         text_inches(part, weight="bold") for name in [*names, rows] for part in name.split("\n")
     )
@@ -74,7 +77,7 @@ def plot_heatmap(grid: Grid, factors: tuple[str, str] | None = None) -> Figure:
         canvas = page(
             left + width * len(across),
             HEADER + 0.45 + height * len(down) + FOOTER,
-            title=f"{grid.title}: {rows} and {columns} on {grid.split}",
+            title=titled(grid.title, f"{rows} and {columns} on {grid.split}"),
             note=f"The geometric mean{over} of the MSE as a ratio to that of least squares. Blue is better than the"
             f" average over the grid ({number(grid.average)}), orange worse, on a log scale. {grid.population} The"
             f" intervals, of ratios to the average over the grid, stand in heatmap_{grid.split}.csv.",

@@ -18,7 +18,7 @@ from ablations.comparison.metrics import METRICS
 from ablations.comparison.scored import Estimator, estimators, published_values
 from ablations.comparison.spelling import number
 from ablations.records.results import SplitResults, StudyResults
-from ablations.report.plots.flags import Flag
+from ablations.report.plots.flags import YARDSTICK_NAMES, Flag
 from ablations.report.plots.layout import Layout, layout_of
 from ablations.report.plots.overview import Overview, draw_overview
 from ablations.report.plots.ranking import restricted
@@ -29,27 +29,38 @@ from ablations.report.plots.rows import (
     legend,
     note,
 )
-from ablations.report.plots.style import FONT, GAP, SMALL, THEME, page, text_inches, wrap
-from ablations.report.plots.summary import Summary, interval_of, summarise, summary_table
+from ablations.report.plots.style import (
+    FONT,
+    GAP,
+    SMALL,
+    THEME,
+    hover,
+    page,
+    shorten,
+    text_inches,
+    titled,
+    wrap,
+)
+from ablations.report.plots.summary import (
+    data_limits,
+    interval_of,
+    summarise,
+    summary_table,
+)
 
 ROW, COMPACT = 0.31, 0.2  # inches a variant takes where they are few, and where they are many
 FEW = 30  # variants
 LABEL, WIDE_LABEL = (
     3.6,
-    6.5,
-)  # inches of a variant's name, longer ones are broken: seldom where rows are narrow
+    4.5,
+)  # inches of a variant's name where they are few, and where they are many
+MOST_LINES = (
+    3  # of a name that is longer, where they are few; of what does not fit the middle is left out
+)
 FOOTER = 0.66  # inches for the labels of the error axis
 VARIANT_HEADER = "variant   seeds ok"
 ZOOM = 0.5  # variants that take up less of the axis than this get an axis of their own
 ALONE = 5  # variants, up to which one axis holds everything
-
-YARDSTICK_NAMES = {
-    "chebyshev": "Chebyshev",
-    "constant": "constant predictor",
-    "huber": "Huber",
-    "posterior_mean": "posterior mean (floor)",
-    "theil_sen": "Theil-Sen",
-}
 
 
 def plot_mse(
@@ -72,7 +83,7 @@ def plot_mse(
     width = 5.2 if ax is None else _inches(ax)[0]
     panel = _panel(results, data, metric, known, layout, width)
     if ax is None:
-        title = f"{results.study.title}: {METRICS[metric].words} by variant on {split}"
+        title = titled(results.study.title, f"{METRICS[metric].words} by variant on {split}")
         return _figure(title, [panel])
     return _into(ax, panel, labelled=True)
 
@@ -102,7 +113,9 @@ def plot_slope_intercept(
         for metric, width in zip(metrics, widths, strict=True)
     ]
     if ax is None:
-        title = f"{results.study.title}: errors of slope and of intercept by variant on {split}"
+        title = titled(
+            results.study.title, f"errors of slope and of intercept by variant on {split}"
+        )
         return _figure(title, panels)
     for axes, panel in zip(ax, panels, strict=True):
         figure = _into(axes, panel, labelled=panel is panels[0])
@@ -164,8 +177,8 @@ def _panel(
         *(summary.value for summary in summaries),
     ]
     spill = GAP + max(text_inches(text, SMALL) for text in texts)
-    own = _data_limits(summaries, list(published.values()))
-    full = _data_limits(summaries, [*means.values(), *published.values()])
+    own = data_limits(summaries, list(published.values()))
+    full = data_limits(summaries, [*means.values(), *published.values()])
     zoomed = len(summaries) > ALONE and np.log(own[1] / own[0]) < ZOOM * np.log(full[1] / full[0])
     flags, full = _flags(means, full, width, spill)
     overview = None
@@ -210,21 +223,6 @@ def _flags(
     return flags, (low, high)
 
 
-def _data_limits(summaries: Sequence[Summary], others: Sequence[float]) -> tuple[float, float]:
-    """Limits that hold every point, and intervals as far as three times beyond the points."""
-    failed = [s.failed_at for s in summaries if s.n_ok < s.n_seeds]
-    values = np.array([*others, *failed, *(seed for s in summaries for seed in s.seeds)])
-    values = values[np.isfinite(values) & (values > 0)]
-    if not len(values):
-        return 0.1, 10.0
-    intervals = [interval for s in summaries for interval in (s.scored, s.given) if interval]
-    ends = np.array([end for interval in intervals for end in (interval.low, interval.high)])
-    shown = np.log10([*values, *ends[np.isfinite(ends)].clip(values.min() / 3, values.max() * 3)])
-    low, high = shown.min(), shown.max()
-    pad = max(0.04 * (high - low), 0.05)
-    return float(10 ** (low - pad)), float(10 ** (high + pad))
-
-
 def _figure(title: str, panels: Sequence[Panel]) -> Figure:
     first = panels[0]
     labels = _labels(first)
@@ -256,6 +254,8 @@ def _figure(title: str, panels: Sequence[Panel]) -> Figure:
             draw_panel(axes, panel, height)
             axes.set_yticks(range(len(labels)), labels if panel is first else [""] * len(labels))
             if panel is first:
+                for name, summary in zip(axes.get_yticklabels(), panel.summaries, strict=True):
+                    hover(name, summary.words)
                 heading(axes, VARIANT_HEADER, "right")
             left += panel.width + panel.spill + 2 * GAP
         return canvas.figure
@@ -280,5 +280,9 @@ def _into(axes: Axes, panel: Panel, labelled: bool) -> Figure:
 
 
 def _labels(panel: Panel) -> list[str]:
-    inches = LABEL if len(panel.summaries) <= FEW else WIDE_LABEL
-    return [f"{wrap(s.name, inches)}   {s.n_ok}/{s.n_seeds}" for s in panel.summaries]
+    """Names with the numbers of seeds; long names take more than one line only where there are few of them."""
+    inches, lines = (LABEL, MOST_LINES) if len(panel.summaries) <= FEW else (WIDE_LABEL, 1)
+    names = [wrap(shorten(s.name, lines * inches), inches) for s in panel.summaries]
+    return [
+        f"{name}   {s.n_ok}/{s.n_seeds}" for name, s in zip(names, panel.summaries, strict=True)
+    ]

@@ -30,6 +30,7 @@ from ablations.report.plots.style import (
     PURPLE,
     VERMILION,
     Style,
+    hover,
     log_axis,
 )
 from ablations.report.plots.summary import Summary, interval_of
@@ -142,7 +143,8 @@ def _draw_variant(axes: Axes, y: float, summary: Summary, scale: float) -> None:
         if interval is not None:
             ends = [interval.low, interval.high]
             axes.plot(ends, [y + offset] * 2, color=INK, linewidth=1.4 * scale, zorder=4)
-            axes.plot(interval.value, y + offset, **_points(style, scale), zorder=5)
+            (mark,) = axes.plot(interval.value, y + offset, **_points(style, scale), zorder=5)
+            hover(mark, summary.words)
     small_text(axes, summary.value, (1, y), (GAP * 72, 0), xycoords=axes.get_yaxis_transform())
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+import re
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -72,6 +75,7 @@ GAP = 0.08  # inches between axes and text
 MARGIN = 0.15  # inches around the page
 LINE = 1.45  # line height in units of the font size
 NOTE = "note"  # the gid of the text under the body
+HOVER = "hover: "  # begins the gid of what has a text to hover for
 HINTING = 1.05  # at screen resolution glyphs are moved to whole pixels, and lines of text get so much wider
 LEGEND_HANDLE = 0.45  # inches a legend entry takes besides its text
 
@@ -144,6 +148,16 @@ def wrap(text: str, inches: float, size: float = FONT, weight: str = "normal") -
     return text
 
 
+def shorten(text: str, inches: float, size: float = FONT) -> str:
+    """`text` no wider than `inches`: of a longer one the beginning and the end, where names of variants differ."""
+    kept = len(text)
+    short = text
+    while text_inches(short, size) > inches and kept > 2:
+        kept -= max(1, int(kept * (1 - inches / text_inches(short, size)) / 2))
+        short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+    return short
+
+
 @dataclass(frozen=True)
 class Page:
     """A figure with a heading above its body of axes and a note below, all placed in inches."""
@@ -172,6 +186,8 @@ def page(
     """An empty page for a body of `width` x `height` inches; the figure is sized around it."""
     title_size = FONT * 1.25
     inner = max(width, 5.0)
+    for handle in legend:
+        handle.set_label(shorten(str(handle.get_label()), inner - LEGEND_HANDLE))
     title, note = wrap(title, inner, title_size, "bold"), wrap(note, inner, SMALL)
     rows = _legend_rows(legend, inner)
     title_height = (title.count("\n") + 1) * title_size * LINE / 72
@@ -207,6 +223,18 @@ def page(
     return Page(figure, MARGIN, top)
 
 
+def hover(artist: Artist, words: str) -> None:
+    """What a reader of the SVG is told while the pointer is on a text or a line."""
+    artist.set_gid(f"{HOVER}{words}")
+
+
+def titled(study: str, what: str) -> str:
+    """A figure's title: that of the study, which may be a sentence of its own, and what is drawn of it."""
+    if study.endswith(("?", "!", ".")):
+        return f"{study} {what[:1].upper()}{what[1:]}"
+    return f"{study}: {what}"
+
+
 def _legend_rows(handles: Sequence[Line2D], width: float) -> list[list[Line2D]]:
     rows: list[list[Line2D]] = []
     used = width
@@ -220,8 +248,8 @@ def _legend_rows(handles: Sequence[Line2D], width: float) -> list[list[Line2D]]:
     return rows
 
 
-def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
-    """A log axis from `low` to `high` with plain numbers as labels, more of them where it is short."""
+def log_axis(axes: Axes, which: str, low: float, high: float, *, most: int = 12) -> None:
+    """A log axis from `low` to `high` with plain numbers as labels, at most about `most`, more where it is short."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     if which == "x":
         axes.set_xscale("log")
@@ -231,10 +259,15 @@ def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
         axes.set_ylim(low, high)
     decades = np.log10(high / low)
     subs = (1.0,) if decades > 2.5 else (1.0, 2.0, 5.0) if decades > 0.8 else tuple(range(1, 10))
-    axis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    axis.set_major_locator(LogLocator(subs=subs, numticks=most))
     axis.set_minor_locator(LogLocator(subs=tuple(range(1, 10)), numticks=200))
-    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1000 else f"{x:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: _plain(x)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _plain(value: float) -> str:
+    """`1e-6`, `0.001`, `10`, `1,000`."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}".replace("e-0", "e-")
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
@@ -248,4 +281,15 @@ def save(figure: Figure, stem: Path) -> list[Path]:
             figure.savefig(path, dpi=150, metadata=text)
         with replacing(paths[1]) as path:
             figure.savefig(path, metadata={**text, "Date": None})
+            path.write_text(_with_hover(path.read_text(encoding="utf-8")), encoding="utf-8")
     return paths
+
+
+def _with_hover(svg: str) -> str:
+    """Groups whose id is a text to hover for get it as their title, and an id as others have."""
+    numbers = itertools.count(1)
+    return re.sub(
+        f'<g id="{HOVER}([^"]*)">',
+        lambda found: f'<g id="hover_{next(numbers)}"><title>{found[1]}</title>',
+        svg,
+    )

@@ -39,6 +39,11 @@ class Summary:
         return len(self.seeds)
 
     @property
+    def words(self) -> str:
+        """All of it in a line: `coordconv: 1.31 [1.10, 1.56], 5 of 5 seeds ok`."""
+        return f"{self.name}: {self.value}, {self.n_ok} of {self.n_seeds} seeds ok"
+
+    @property
     def value(self) -> str:
         """The headline as text: `1.31 [1.10, 1.56]`."""
         if self.scored is None:
@@ -95,6 +100,21 @@ def _summary(
         scored=aggregate.interval(variant.scores, confidence),
         given=aggregate.interval(variant.converged, confidence) if 0 < n_ok < len(seeds) else None,
     )
+
+
+def data_limits(summaries: Sequence[Summary], others: Sequence[float]) -> tuple[float, float]:
+    """Limits that hold every point, and intervals as far as three times beyond the points."""
+    failed = [s.failed_at for s in summaries if s.n_ok < s.n_seeds]
+    values = np.array([*others, *failed, *(seed for s in summaries for seed in s.seeds)])
+    values = values[np.isfinite(values) & (values > 0)]
+    if not len(values):
+        return 0.1, 10.0
+    intervals = [interval for s in summaries for interval in (s.scored, s.given) if interval]
+    ends = np.array([end for interval in intervals for end in (interval.low, interval.high)])
+    shown = np.log10([*values, *ends[np.isfinite(ends)].clip(values.min() / 3, values.max() * 3)])
+    low, high = shown.min(), shown.max()
+    pad = max(0.04 * (high - low), 0.05)
+    return float(10 ** (low - pad)), float(10 ** (high + pad))
 
 
 def summary_table(

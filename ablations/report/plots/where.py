@@ -19,7 +19,7 @@ from ablations.comparison.aggregates import AGGREGATES
 from ablations.comparison.scored import Estimator, estimators
 from ablations.records.results import FloatArray, StudyResults
 from ablations.report.plots.ranking import ranked, spread
-from ablations.report.plots.style import INK, NETS, SMALL, THEME, log_axis, page
+from ablations.report.plots.style import INK, NETS, SMALL, THEME, log_axis, page, titled
 from ablations.report.plots.summary import CONFIDENCE, interval_of, stopping_of
 
 HEIGHT, WIDTH = 2.3, 2.75  # inches of a panel
@@ -68,7 +68,7 @@ def plot_where(
         canvas = page(
             LEFT + len(labels) * WIDTH + (len(labels) - 1) * GAP,
             HEIGHT + FOOTER,
-            title=f"{results.study.title}: where estimators fail on {split}",
+            title=titled(results.study.title, f"where estimators fail on {split}"),
             note="A point is the mean squared error over all seeds and the images of a group, at the group's median:"
             f" the {len(data.params):,} images of {split} fall into at most {BINS} groups of about equal size. Bars are"
             f" {interval_of(data)} for new seeds and new images of the group (least squares: new images)."

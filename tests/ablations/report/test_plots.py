@@ -1,5 +1,6 @@
 """Figures show the data that they are given, stay legible from one variant to sixty, and are the same in every run."""
 
+import re
 from dataclasses import replace
 from itertools import combinations, pairwise
 
@@ -25,11 +26,24 @@ from ablations.report.plots import (
     plot_where,
     write_figures,
 )
+from ablations.report.plots.against import BIN, MOST, SHARE, against_of, plot_against
+from ablations.report.plots.beats import beats_of, percent, plot_beats
 from ablations.report.plots.cost import pareto_front
+from ablations.report.plots.facets import facets_of, plot_facets
 from ablations.report.plots.gallery import clip_line
 from ablations.report.plots.medians import median_curves
 from ablations.report.plots.mse import mse_data, stack_flags
-from ablations.report.plots.style import BLUE, PURPLE, save, text_inches, wrap
+from ablations.report.plots.profiles import plot_profiles, profiles_of
+from ablations.report.plots.style import (
+    BLUE,
+    PURPLE,
+    save,
+    shorten,
+    text_inches,
+    titled,
+    wrap,
+)
+from ablations.report.plots.summary import summarise
 from ablations.report.plots.where import BINS, FEWEST, groups, where_data
 from ablations.statistics import crossed_mean
 from linefit.images import lab_images
@@ -95,6 +109,9 @@ def test_no_text_is_hidden_or_cut(n_variants, n_seeds, failures, pixels):
     assert_legible(plot_gallery(results, "test", pixels))
     assert_legible(plot_cost(results, "test"))
     assert_legible(plot_where(results, "test", pixels))
+    assert_legible(plot_beats(beats_of(results, "test")))
+    assert_legible(plot_against(against_of(results, "test")))
+    assert_legible(plot_profiles(profiles_of(results, "test")))
 
 
 def test_a_title_in_any_script_is_text_and_no_warning(tmp_path):
@@ -205,6 +222,50 @@ def test_failed_seeds_are_marked_counted_and_scored_as_the_constant_predictor():
     scored = (np.nansum(errors.mean(axis=1)) + 2 * constant.mean()) / 5
     means = [line.get_xdata()[0] for line in markers(axes, "D")]
     assert means[1:] == pytest.approx([scored, errors[split.variants[1].ok].mean()])
+
+
+def test_slope_and_intercept_go_into_axes_that_are_there():
+    results = synthetic_results(3, 3, 80)
+    figure = mpl.figure.Figure(figsize=(9, 3))
+    slope, intercept = axes = figure.subplots(1, 2)
+    assert plot_slope_intercept(results, "test", ax=axes) is figure
+    alone = plot_slope_intercept(results, "test").axes
+    for mine, other in zip((slope, intercept), alone, strict=True):
+        assert mine.get_xlabel() == other.get_xlabel()
+        np.testing.assert_array_equal(seeds_drawn(mine), seeds_drawn(other))
+    names = [label.get_text() for label in slope.get_yticklabels()]
+    assert names == [label.get_text() for label in alone[0].get_yticklabels()]
+    assert not any(label.get_text() for label in intercept.get_yticklabels())
+    with pytest.raises(ValueError, match="ax holds 1 axes, one for the slope and one"):
+        plot_slope_intercept(results, "test", ax=[slope])
+
+
+def test_names_and_means_tell_their_numbers_under_the_pointer(tmp_path):
+    results = synthetic_results(2, 3, 60)
+    _, path = save(plot_mse(results, "test"), tmp_path / "mse")
+    svg = path.read_text(encoding="utf-8")
+    first = summarise(results.splits["test"], "mse")[0]
+    assert svg.count(f"<title>{first.words}</title>") == 2  # its name and its diamond
+    assert "3 of 3 seeds ok" in first.words
+    ids = re.findall(r'id="([^"]*)"', svg)
+    assert len(ids) == len(set(ids))
+    assert not [name for name in ids if re.search(r"\s", name)]
+
+
+def test_many_very_long_names_keep_rows_narrow_and_stand_whole_under_the_pointer(tmp_path):
+    results = synthetic_results(40, 2, 60, epochs=2)
+    split = results.splits["test"]
+    variants = tuple(
+        replace(v, name=f"{v.name}{'-with-a-very-long-level' * 6}-{i}")
+        for i, v in enumerate(split.variants)
+    )
+    long = replace(results, splits={"test": replace(split, variants=variants)})
+    figure = plot_mse(long, "test")
+    assert_legible(figure)
+    assert (figure.get_size_inches() < 14).all()
+    _, path = save(figure, tmp_path / "mse")
+    svg = path.read_text(encoding="utf-8")
+    assert all(f"<title>{variant.name}: " in svg for variant in variants)
 
 
 def test_published_values_stand_on_the_test_split_only():
@@ -376,11 +437,11 @@ def test_figures_are_the_same_bytes_in_every_run_and_leave_no_state(tmp_path, pi
 
 def test_no_gallery_without_pixels(tmp_path):
     names = {path.stem for path in write_figures(synthetic_results(1, 1, 60), tmp_path)}
-    of_test = {"mse_test", "slope_intercept_test", "where_test", "cost_test"}
-    assert names == {*of_test, "learning_curves"}
+    drawn = ("mse", "slope_intercept", "where", "against", "beats", "profiles", "cost")
+    assert names == {*(f"{kind}_test" for kind in drawn), "learning_curves"}
 
 
-OF_GRIDS = ("effects", "heatmap", "importance")
+OF_GRIDS = ("facets", "effects", "heatmap", "importance")
 GRID = {
     "architecture": ("conv1", "conv2"),
     "coordinates": ("none", "cartesian", "learned"),
@@ -393,7 +454,7 @@ def test_a_balanced_grid_has_effects_a_heatmap_and_importance(tmp_path):
     results = synthetic_results(0, 3, 60, epochs=2, grid=GRID)
     comparison = compare_study(results, split="test")
     drawn = {kind: (f, d) for kind, f, d in of_split(results, "test", None, comparison)}
-    for kind in ("effects", "heatmap", "importance"):
+    for kind in OF_GRIDS:
         assert_legible(drawn[kind][0])
     effects, table = drawn["effects"]
     (points,) = markers(effects.axes[0], "D")
@@ -406,6 +467,38 @@ def test_a_balanced_grid_has_effects_a_heatmap_and_importance(tmp_path):
     assert np.exp(np.log(table["ratio_to_least_squares"]).mean()) == pytest.approx(
         np.exp(np.log(own["ratio"]).mean())
     )
+
+
+def test_facets_hold_every_variant_once_in_the_panel_of_its_level():
+    results = synthetic_results(0, 3, 60, epochs=2, grid=GRID, failures={(0, 1): "oom"})
+    facets = facets_of(results, "test")
+    assert facets.across in GRID
+    figure = plot_facets(facets)
+    split = results.splits["test"]
+    at = {variant.name: variant.levels for variant in split.variants}
+    constant = yardstick_errors(split, "constant")
+    errors = {}
+    for variant in split.variants:
+        own = variant_errors(split, variant)
+        errors[variant.name] = np.where(np.isnan(own), constant, own).mean()
+    assert len(figure.axes) == len(GRID[facets.across])
+    drawn = 0
+    for axes, level in zip(figure.axes, facets.columns, strict=True):
+        own = {name for name in errors if str(at[name][facets.across]) == level}
+        means = [line.get_xdata()[0] for line in markers(axes, "D") if line.get_color() != PURPLE]
+        assert sorted(means) == pytest.approx(sorted(errors[name] for name in own))
+        drawn += len(means)
+        rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        for name in own:
+            row = facets.rows.loc[name]
+            for factor in facets.down:
+                assert str(at[name][factor]) in f"{row['group']}, {row['label']}"
+            assert row["label"] in rows
+    assert drawn == len(errors)
+    table = facets.table.set_index("estimator")
+    means = table[table["what"] == "mean"]
+    assert means["value"].to_dict() == pytest.approx(errors)
+    assert list(means[facets.across]) == [str(at[name][facets.across]) for name in means.index]
 
 
 def test_what_a_study_has_too_little_of_is_not_drawn_and_goes_away(tmp_path):
@@ -487,3 +580,116 @@ def test_where_draws_the_error_of_each_group_with_its_crossed_interval():
     for end in ("low", "high"):
         wanted = np.where(enough, [getattr(e, end) for e in expected], np.nan)
         np.testing.assert_allclose(table[end], wanted)
+
+
+def test_the_matrix_holds_the_share_of_pairs_of_seeds_and_images_that_the_row_wins():
+    results = synthetic_results(3, 4, 60, failures={(1, 2): "oom"})
+    beats = beats_of(results, "test")
+    constant = yardstick_errors(results.splits["test"], "constant")
+    errors = {"least_squares": yardstick_errors(results.splits["test"], "least_squares")[None]}
+    for variant in results.splits["test"].variants:
+        own = variant_errors(results.splits["test"], variant)
+        errors[variant.name] = np.where(np.isnan(own), constant, own)
+    for row in beats.table.to_dict("records"):
+        a, b = errors[row["estimator"]][:, None], errors[row["against"]][None]
+        assert row["p_beats"] == pytest.approx(((a < b) + 0.5 * (a == b)).mean())
+        assert row["low"] <= row["p_beats"] <= row["high"]
+        assert (row["seeds"], row["images"]) == (len(a) if len(a) > 1 else 0, 60)
+    shown = [text.get_text() for text in plot_beats(beats).axes[0].texts]
+    assert shown[::2] == [percent(p) for p in beats.table["p_beats"]]
+    ends = beats.table[["low", "high"]].to_numpy()
+    assert shown[1::2] == [f"[{percent(low)}, {percent(high)}]" for low, high in ends]
+
+
+def test_of_many_variants_the_matrix_and_the_densities_have_the_best():
+    results = synthetic_results(40, 2, 60, epochs=2)
+    split = results.splits["test"]
+    best = sorted(split.variants, key=lambda v: variant_errors(split, v).mean())[:MOST]
+    names = tuple(variant.name for variant in best)
+    beats, against = beats_of(results, "test"), against_of(results, "test")
+    assert beats.names == (*names, "least_squares")
+    assert against.names == names
+    for figure in (plot_beats(beats), plot_against(against)):
+        assert_legible(figure)
+        words = " ".join(" ".join(text for text, _ in texts(figure)).split())
+        assert "Of 40 variants the 12" in words
+
+
+def test_a_density_counts_every_pair_of_a_seed_and_an_image_where_it_lies():
+    results = synthetic_results(2, 3, 80)
+    split = results.splits["test"]
+    table = against_of(results, "test").table
+    reference = yardstick_errors(split, "least_squares")
+    for variant in split.variants:
+        own = table[table["estimator"] == variant.name]
+        errors = variant_errors(split, variant)
+        share = own[own["what"] == SHARE].iloc[0]
+        assert share["value"] == pytest.approx((errors < reference).mean())
+        bins = own[own["what"] == BIN]
+        assert bins["value"].sum() == pytest.approx(1)
+        x, y = np.broadcast_to(reference, errors.shape).ravel(), errors.ravel()
+        inner = bins[
+            bins["least_squares_from"].between(*np.quantile(x, [0.1, 0.9]))
+            & bins["net_from"].between(*np.quantile(y, [0.1, 0.9]))
+        ]
+        assert len(inner) > 20
+        for row in inner.to_dict("records"):
+            across = (row["least_squares_from"] <= x) & (x < row["least_squares_to"])
+            inside = across & (row["net_from"] <= y) & (y < row["net_to"])
+            assert row["value"] == pytest.approx(inside.mean())
+
+
+def test_the_shapes_of_a_density_cover_the_bins_of_the_table():
+    against = against_of(synthetic_results(1, 3, 80), "test")
+    axes = plot_against(against).axes[0]
+    bins = against.table[against.table["what"] == BIN]
+    middle = np.sqrt(
+        bins[["least_squares_from", "net_from"]].to_numpy()
+        * bins[["least_squares_to", "net_to"]].to_numpy()
+    )
+    shapes = [patch.get_path() for patch in axes.patches]
+    inside = np.array([shape.contains_points(middle) for shape in shapes if len(shape.vertices)])
+    np.testing.assert_array_equal(inside.sum(axis=0), 1)
+
+
+def test_profiles_are_the_shares_below_each_threshold_and_lie_in_their_bands():
+    results = synthetic_results(3, 5, 120)
+    split = results.splits["test"]
+    profiles = profiles_of(results, "test")
+    for variant in split.variants:
+        own = profiles.table[profiles.table["estimator"] == variant.name]
+        below = variant_errors(split, variant)[..., None] < own["threshold"].to_numpy()
+        np.testing.assert_allclose(own["share_below"], below.mean(axis=(0, 1)))
+        assert (own["low"] <= own["share_below"]).all()
+        assert (own["share_below"] <= own["high"]).all()
+        assert (own["high"] - own["low"]).max() > 0.05
+    lines = plot_profiles(profiles).axes[0].lines
+    for line, name in zip(lines, [*profiles.bold, *profiles.yardsticks], strict=True):
+        own = profiles.table[profiles.table["estimator"] == name]
+        np.testing.assert_array_equal(line.get_xydata(), own[["threshold", "share_below"]])
+
+
+def test_profiles_of_many_variants_have_a_thin_line_each():
+    results = synthetic_results(110, 2, 60, epochs=2)
+    profiles = profiles_of(results, "test")
+    assert (len(profiles.bold), len(profiles.thin)) == (4, 96)
+    figure = plot_profiles(profiles)
+    assert_legible(figure)
+    assert len(figure.axes[0].collections[0].get_segments()) == 96
+    words = " ".join(" ".join(text for text, _ in texts(figure)).split())
+    assert "Of 110 variants 4 are coloured" in words
+
+
+def test_a_title_that_ends_a_sentence_is_followed_by_another():
+    assert titled("Lines", "MSE on test") == "Lines: MSE on test"
+    assert titled("Which pool?", "learning curves") == "Which pool? Learning curves"
+
+
+@given(st.text(alphabet="abcdefgh -", max_size=200), st.floats(0.5, 8))
+def test_a_shortened_name_fits_and_keeps_its_ends(text, inches):
+    short = shorten(text, inches)
+    assert text_inches(short) <= inches
+    if short != text:
+        start, end = short.split("…")
+        assert text.startswith(start)
+        assert text.endswith(end)

@@ -13,7 +13,7 @@ from ablations.statistics import (
     median,
     probability_nearer,
 )
-from ablations.statistics.bootstrap import draw_counts, expanded_tail
+from ablations.statistics.bootstrap import draw_counts, expanded_tail, share_below
 
 
 def repeat(errors, seed_counts, image_counts):
@@ -36,6 +36,20 @@ def test_statistics_of_counts_are_those_of_the_resample_written_out(shape, stati
     seed_counts, image_counts = (draw_counts(n, 20, rng) for n in shape)
     expected = [naive(repeat(errors, s, i)) for s, i in zip(seed_counts, image_counts, strict=True)]
     np.testing.assert_allclose(statistic(errors, seed_counts, image_counts), expected)
+
+
+def test_shares_below_thresholds_are_those_of_the_resample_written_out():
+    """An error that equals a threshold is not below it."""
+    rng = np.random.default_rng(0)
+    errors = rng.integers(0, 6, (4, 25)).astype(float)
+    thresholds = np.array([0.0, 1.0, 2.5, 4.0, 9.0])
+    seed_counts, image_counts = (draw_counts(n, 20, rng) for n in errors.shape)
+    expected = [
+        [(repeat(errors, s, i) < t).mean() for t in thresholds]
+        for s, i in zip(seed_counts, image_counts, strict=True)
+    ]
+    found = share_below(thresholds)(errors, seed_counts, image_counts)
+    np.testing.assert_allclose(found, expected)
 
 
 def test_every_resample_draws_as_many_as_there_are():
