@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from ablations.comparison.standing import Standing, standings
-from ablations.records.loading import results_from_store
 from ablations.records.store import Store
 from ablations.study.selection import Selection
 from ablations.study.study import Study
 from ablations.study.until import Looks, Target, Until, seeds_in_order
+
+if TYPE_CHECKING:
+    from ablations.comparison.standing import Standing
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class Rounds:
         if self.until is None:
             yield Round(self.selection)
             return
+        from ablations.comparison.standing import standings
+        from ablations.records.loading import results_from_store
+
         study, selection = self.study, self.selection
         looks = self.until.looks(study, None if self.store is None else self.store.looks())
         order = seeds_in_order(study, looks.seeds[-1])

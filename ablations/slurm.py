@@ -26,6 +26,7 @@ from ablations.execution.provenance import provenance
 from ablations.records.database import database_path
 from ablations.records.files import write_text
 from ablations.records.folder import JOBS_FOLDER, STUDY_FILE, find_study
+from ablations.records.settling import settle
 from ablations.records.store import Store
 from ablations.study.study import Cell
 from ablations.study.users import keep_level_files
@@ -169,14 +170,16 @@ class _Queue:
         return f"job {part.job.job_id} ended ({part.job.state}) without a finished cell{last}; see {log}"
 
     def tidy(self, part: _Part) -> None:
-        """Remove the folder of a part if all that it holds is in the study's database."""
+        """Remove the folder of a part if all that it holds is in the study's database, on the disk."""
+        database = database_path(self.directory.parent, self.study.name)
         with (
             Store.read(database_path(part.folder, self.study.name)) as theirs,
-            Store.read(self.directory / "results.sqlite") as ours,
+            Store.read(database) as ours,
         ):
             held = theirs.statuses().keys() if theirs is not None else set()
             known = ours.statuses().keys() if ours is not None else set()
         if held <= known:
+            settle(database)
             shutil.rmtree(part.folder)
 
     def close(self) -> None:

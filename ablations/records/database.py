@@ -59,6 +59,9 @@ CREATE TABLE yardsticks (
     PRIMARY KEY (key, name, split)
 ) WITHOUT ROWID;
 """
+# After how many pages, 64 MiB, the log is written into the database: keys are random, so each time takes pages from all
+# over it, and a cell's share of that is the smaller the more cells there are in the log.
+PAGES_OF_LOG = 16_384
 # What SQLite says of a database that it may only read and that a killed driver left in the middle of a write.
 UNFINISHED = ("SQLITE_READONLY", "SQLITE_CANTOPEN")
 
@@ -82,7 +85,9 @@ def open_to_write(path: Path) -> Iterator[sqlite3.Connection]:
             )
         _require_current(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        # A commit outlives this process at once; that it outlives the system is for `Settling`.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES_OF_LOG}")
         connection.execute("PRAGMA foreign_keys = ON")
         yield connection
 

@@ -1,7 +1,7 @@
 """The database of a study, `results/<study>/results.sqlite`: what was trained, with what outcome.
 
-Written by the driver process alone, one transaction a finished cell, so that a crash loses at most the cells in
-flight. It is no place for derived numbers: tables, figures and exports are made from it anew.
+Written by the driver process alone, one transaction a finished cell: a crash loses at most the cells in flight, a power
+cut what ended in the last second too. It is no place for derived numbers: all that is made from it is made anew.
 """
 
 from __future__ import annotations
@@ -18,21 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ablations.records.database import StoreError, open_to_read, open_to_write
+from ablations.records.settling import Settling
 from ablations.study.outcome import Outcome, Status
 from ablations.study.study import ENGINE_VERSION, Cell, configuration_key
 from ablations.study.until import Looks
 
 # Fields of an outcome that are columns of a cell, in their order.
 OUTCOME_COLUMNS = (
-    "status",
-    "message",
-    "parameters",
-    "steps",
-    "seconds",
-    "peak_memory_mib",
-    "engine",
-    "device",
-    "threads",
+    *("status", "message", "parameters", "steps", "seconds", "peak_memory_mib"),
+    *("engine", "device", "threads"),
 )
 
 
@@ -61,16 +55,17 @@ class Record:
 class Store:
     """An open database. `Store.write` creates it and locks out other writers, `Store.read` does neither."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self.connection = connection
-        self.path = path
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, settling: Settling | None = None
+    ) -> None:
+        self.connection, self.path, self.settling = connection, path, settling
 
     @classmethod
     @contextlib.contextmanager
     def write(cls, path: Path) -> Iterator[Store]:
         """Open for the one driver. Raises StoreError if another driver has it, or the file is no store of ours."""
-        with open_to_write(path) as connection:
-            yield cls(connection, path)
+        with open_to_write(path) as connection, contextlib.closing(Settling(path)) as settling:
+            yield cls(connection, path, settling)
 
     @classmethod
     @contextlib.contextmanager
@@ -116,6 +111,8 @@ class Store:
                 for split, p in outcome.predictions.items()
             ]
             db.executemany("INSERT INTO predictions VALUES (?, ?, ?)", blobs)
+        if self.settling is not None:
+            self.settling.committed()
 
     def record(self, key: str) -> Record | None:
         """All that is stored of a cell, or None."""

@@ -15,6 +15,7 @@ from ablations.records.folder import STUDY_FILE
 from ablations.records.loading import load_results
 from ablations.records.merging import merge
 from ablations.records.store import Store
+from ablations.report import outputs
 from ablations.study.outcome import Outcome
 from ablations.study.reader import parse_study
 from ablations.study.selection import Selection, selection
@@ -53,7 +54,7 @@ def trained(monkeypatch):
 
     monkeypatch.setitem(driver.BACKENDS, "local", backend)
     monkeypatch.setattr(
-        driver, "write_outputs", lambda results, folder, *_: exports.write(results, folder)
+        outputs, "write_outputs", lambda results, folder, *_: exports.write(results, folder)
     )
     return noted
 
