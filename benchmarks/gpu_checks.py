@@ -38,7 +38,7 @@ def correctness(count: int, device: torch.device, kernel_set: KernelSet) -> dict
         shape = recognise(nets[0], 40)
         images = PackImages(data.pixels, shape.convolutions, device)
         orders = np.stack([np.random.default_rng(cell).permutation(len(data)) for cell in (0, 1)])
-        capacity = images.capacity(orders, len(data), per_site=pooling == "flatten")
+        capacity = images.host.capacity(orders, len(data), per_site=pooling == "flatten")
         indices = torch.from_numpy(orders).to(device)
         batch = Batch(images, indices, 2, capacity, kernels(kernel_set))
         background = background_of(nets, shape, torch.float64, device)

@@ -87,10 +87,9 @@ def failure(error: Exception, device: str) -> Outcome:
 def prepare(protocol: Protocol, device: torch.device) -> None:
     """What precedes any training: the precision of products, and an allocator whose peak is that of what follows."""
     set_precision(tf32=protocol.tf32, device=device)
-    if device.type == "cuda":
-        torch.cuda.set_device(
-            device
-        )  # or pinned memory, and what kernels of ours start on, were another GPU's
+    if device.index is not None and device.type == "cuda":
+        # Or pinned memory, and what kernels of ours start on, were another GPU's. No number means the current one.
+        torch.cuda.set_device(device)
     tune_allocator()
     _forget_peak_memory()
 

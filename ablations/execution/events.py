@@ -55,5 +55,13 @@ class MachineLost:
     reason: str
 
 
+@dataclass(frozen=True)
+class Apart:
+    """The cells of a job cannot be trained together, only each by itself."""
+
+    reason: str
+    spoilt: bool  # whether finding that out has left the worker in doubt
+
+
 # Epochs done, what became of each cell of the job, or why neither will ever come.
-Message = int | list[Outcome] | Died | DeviceLost | MachineLost
+Message = int | list[Outcome] | Died | DeviceLost | MachineLost | Apart

@@ -7,46 +7,63 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import nn
 
-from ablations.execution.cells import (
-    DTYPE,
-    failure,
-    finished,
-    prepare,
-    train_cell,
-)
+from ablations.execution.cells import DTYPE, failure, finished, prepare, train_cell
+from ablations.execution.events import Apart
+from ablations.execution.jobs import packed_form
 from ablations.study.outcome import Outcome
 from ablations.study.study import Cell
 from linefit.architectures import build
+from linefit.deltamap import DeltaImages
 from linefit.deltamap.footprints import Kernel
-from linefit.engines import resolve_device
-from linefit.images import LAB_DIM
+from linefit.engines import Batches, ResolvedEngine, StreamedImages, engine_for, resolve_device
+from linefit.images import fresh_images
 from linefit.packs import (
+    BatchExamples,
+    HostExamples,
+    ModulePack,
     Pack,
     PackExamples,
     PackImages,
+    RecordingError,
+    ResidentImages,
+    UnpackableError,
     predict,
-    recognise,
     train_pack,
 )
 from linefit.packs.shape import Shape
+from linefit.packs.training import Trainable, Validation
+from linefit.protocol import Loss, Protocol, Target
 from linefit.splits import evaluation_images, training_images
-from linefit.training import cell_seeds
+from linefit.targets import targets_of
+from linefit.training import Training, cell_seeds
 
 PIECE = 10_000  # images whose tables are made at once
+Convolutions = tuple[Kernel, ...]
+Predictions = npt.NDArray[np.float32]  # (P, M, 2)
 
 
 def train_cells(
     job: Sequence[Cell], device: str, on_epoch: Callable[[int], object]
-) -> list[Outcome]:
+) -> list[Outcome] | Apart:
     """Train and evaluate a job's cells; what goes wrong with all of them becomes the outcome of each."""
     if len(job) == 1:
         return [train_cell(job[0], device, on_epoch)]
     try:
         return _train_pack(job, resolve_device(device), on_epoch)
+    except UnpackableError as error:
+        return Apart(str(error), spoilt=False)
+    except RecordingError as error:  # it leaves a CUDA context in doubt
+        return Apart(f"a step cannot be recorded: {error}", spoilt=True)
+    except ConnectionError:  # the driver is gone: nobody is left to tell
+        raise
     except Exception as error:
         return [failure(error, device)] * len(job)
 
@@ -56,42 +73,191 @@ def _train_pack(
 ) -> list[Outcome]:
     protocol = job[0].protocol
     prepare(protocol, device)
-    seeds = [cell_seeds(cell.seed) for cell in job]
-    nets = [
-        build(**c.variant.net, seed=initial) for c, (initial, _) in zip(job, seeds, strict=True)
-    ]
-    shape = recognise(nets[0], LAB_DIM)
+    nets = [build(**c.variant.net, seed=cell_seeds(c.seed)[0]).to(DTYPE) for c in job]
+    shape = packed_form(job[0])
+    if isinstance(shape, Shape):
+        return _train_delta_maps(job, nets, shape, device, on_epoch)
+    return _train_modules(job, nets, device, on_epoch)
+
+
+def _train_delta_maps(
+    job: Sequence[Cell],
+    nets: Sequence[nn.Module],
+    shape: Shape,
+    device: torch.device,
+    on_epoch: Callable[[int], object],
+) -> list[Outcome]:
+    seeds, protocol = _Seeds.of(job), job[0].protocol
     rates = [cell.protocol.learning_rate for cell in job]
-    training = _examples("train", protocol.train_size, shape, device)
-    pack = Pack([net.to(DTYPE) for net in nets], shape, rates, training, protocol.batch_size)
-    orders = {shuffle for _, shuffle in seeds}
-    shuffles = [shuffle for _, shuffle in seeds] if len(orders) > 1 else list(orders)
-    runs = train_pack(
-        pack,
-        _examples("val", len(evaluation_images("val")), shape, device),
-        protocol.epochs,
-        [torch.Generator().manual_seed(shuffle) for shuffle in shuffles],
-        on_epoch,
-    )
+    if protocol.training_set == "fixed":
+        training = _fixed_tables(*_facts(protocol), shape.convolutions, device)
+    else:
+        training = _tables(seeds.images(1), shape.convolutions, device)
+    pack = Pack(nets, shape, rates, training, protocol.batch_size, order_of=seeds.order_of)
+    validation = _validation_tables(shape.convolutions, device)
+    runs = seeds.train(pack, validation, on_epoch)
     predictions = {split: _predict_split(pack, split) for split in job[0].splits}
+    return _outcomes(runs, predictions, nets, "pack", "", device)
+
+
+def _train_modules(
+    job: Sequence[Cell],
+    nets: Sequence[nn.Module],
+    device: torch.device,
+    on_epoch: Callable[[int], object],
+) -> list[Outcome]:
+    seeds, protocol = _Seeds.of(job), job[0].protocol
+    nets = [net.to(device) for net in nets]
+    engine, message = _engine(nets, protocol, device)
+    if engine == "dense":
+        nets = [net.to(memory_format=torch.channels_last) for net in nets]  # type: ignore[call-overload]
+    if protocol.training_set == "fixed":
+        training = _fixed_batches(*_facts(protocol), engine, device)
+    else:
+        training = _batches(seeds.images(1), engine, device)
+    rates = [cell.protocol.learning_rate for cell in job]
+    pack = ModulePack(nets, protocol, rates, training, order_of=seeds.order_of)
+    runs = seeds.train(pack, _validation_batches(engine, device), on_epoch)
+    predictions = {split: _predict_batches(pack, split, engine, device) for split in job[0].splits}
+    return _outcomes(runs, predictions, nets, f"{engine} pack", message, device)
+
+
+def _engine(
+    nets: Sequence[nn.Module], protocol: Protocol, device: torch.device
+) -> tuple[ResolvedEngine, str]:
+    """What trains nets as modules: delta maps of static shapes, or dense tensors, also where images change."""
+    if protocol.training_set == "fresh":
+        return "dense", "trains densely: the images of an epoch are new"
+    wanted = "delta" if protocol.engine == "auto" else protocol.engine
+    pixels = training_images(1).pixels
+    different = {repr(net): net for net in nets}.values()
+    found = [engine_for(net, pixels, wanted, DTYPE, device) for net in different]
+    return next((each for each in found if each[0] == "dense"), found[0])
+
+
+@dataclass(frozen=True)
+class _Seeds:
+    """The seeds of a pack's cells: those with the same one share the order of images, and images that it draws."""
+
+    protocol: Protocol
+    distinct: tuple[int, ...]
+    order_of: tuple[int, ...]  # index into `distinct`, of each cell
+
+    @staticmethod
+    def of(job: Sequence[Cell]) -> _Seeds:
+        distinct = tuple(dict.fromkeys(cell.seed for cell in job))
+        return _Seeds(job[0].protocol, distinct, tuple(distinct.index(cell.seed) for cell in job))
+
+    def train(
+        self,
+        pack: Trainable[Validation],
+        validation: Validation,
+        on_epoch: Callable[[int], object],
+    ) -> list[Training]:
+        protocol = self.protocol
+        shuffles = [torch.Generator().manual_seed(cell_seeds(seed)[1]) for seed in self.distinct]
+        return train_pack(
+            pack,
+            validation,
+            protocol.train_size,
+            protocol.epochs,
+            shuffles,
+            on_epoch,
+            own_images=protocol.training_set != "fixed",
+            fresh=self.images if protocol.training_set == "fresh" else None,
+        )
+
+    def images(self, epoch: int) -> HostExamples:
+        """The images of an epoch, counted from 1, of one seed after the other; by as many threads as torch has."""
+        size = self.protocol.train_size
+        first = (epoch - 1) * size if self.protocol.training_set == "fresh" else 0
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            drawn = list(
+                threads.map(lambda seed: fresh_images(size, seed, first=first), self.distinct)
+            )
+        form = self.protocol.target, self.protocol.loss
+        return HostExamples(
+            np.concatenate([images.pixels for images in drawn]),
+            np.concatenate([targets_of(images, *form) for images in drawn]),
+        )
+
+
+def _outcomes(
+    runs: Sequence[Training],
+    predictions: dict[str, Predictions],
+    nets: Sequence[nn.Module],
+    engine: str,
+    message: str,
+    device: torch.device,
+) -> list[Outcome]:
     parameters = sum(parameter.numel() for parameter in nets[0].parameters())
     return [
-        finished(run, {s: p[i] for s, p in predictions.items()}, parameters, "pack", "", device)
+        finished(
+            run, {s: p[i] for s, p in predictions.items()}, parameters, engine, message, device
+        )
         for i, run in enumerate(runs)
     ]
 
 
+def _facts(protocol: Protocol) -> tuple[int, Target, Loss]:
+    """What a training set that all seeds share depends on."""
+    return protocol.train_size, protocol.target, protocol.loss
+
+
+def _fixed(size: int, target: Target, loss: Loss) -> HostExamples:
+    images = training_images(size)
+    return HostExamples(images.pixels, targets_of(images, target, loss))
+
+
+def _validation() -> HostExamples:
+    images = evaluation_images("val")
+    return HostExamples(images.pixels, images.params)
+
+
+def _tables(
+    examples: HostExamples, convolutions: Convolutions, device: torch.device
+) -> PackExamples:
+    targets = torch.from_numpy(examples.targets).to(device=device, dtype=DTYPE)
+    return PackExamples(PackImages(examples.pixels, convolutions, device), targets)
+
+
 @functools.cache
-def _examples(split: str, size: int, shape: Shape, device: torch.device) -> PackExamples:
-    images = training_images(size) if split == "train" else evaluation_images(split)
-    params = torch.from_numpy(images.params).to(device=device, dtype=DTYPE)
-    return PackExamples(PackImages(images.pixels, shape.convolutions, device), params)
+def _fixed_tables(
+    size: int, target: Target, loss: Loss, convolutions: Convolutions, device: torch.device
+) -> PackExamples:
+    return _tables(_fixed(size, target, loss), convolutions, device)
 
 
-def _predict_split(
-    pack: Pack, split: str
-) -> np.ndarray[tuple[int, int, int], np.dtype[np.float32]]:
-    """Predictions `(P, M, 2)` of all cells on all images of an evaluation split."""
+@functools.cache
+def _validation_tables(convolutions: Convolutions, device: torch.device) -> PackExamples:
+    return _tables(_validation(), convolutions, device)
+
+
+def _batches(examples: HostExamples, engine: ResolvedEngine, device: torch.device) -> BatchExamples:
+    """Padded delta maps also on a CPU, so that the same steps are taken there."""
+    images: Batches = (
+        DeltaImages(examples.pixels, DTYPE, device, padded=True)
+        if engine == "delta"
+        else ResidentImages(examples.pixels, DTYPE, device)
+    )
+    targets = torch.from_numpy(examples.targets).to(device=device, dtype=DTYPE)
+    return BatchExamples(images, targets)
+
+
+@functools.cache
+def _fixed_batches(
+    size: int, target: Target, loss: Loss, engine: ResolvedEngine, device: torch.device
+) -> BatchExamples:
+    return _batches(_fixed(size, target, loss), engine, device)
+
+
+@functools.cache
+def _validation_batches(engine: ResolvedEngine, device: torch.device) -> BatchExamples:
+    return _batches(_validation(), engine, device)
+
+
+def _predict_split(pack: Pack, split: str) -> Predictions:
+    """Predictions of all cells on all images of an evaluation split."""
     size = len(evaluation_images(split))
     pieces = []
     for first in range(0, size, PIECE):
@@ -101,8 +267,22 @@ def _predict_split(
 
 
 @functools.lru_cache(maxsize=6)  # the lab's test images and the 50,000 of test_large
-def _piece(
-    split: str, first: int, convolutions: tuple[Kernel, ...], device: torch.device
-) -> PackImages:
+def _piece(split: str, first: int, convolutions: Convolutions, device: torch.device) -> PackImages:
     pixels = evaluation_images(split).pixels[first : first + PIECE]
     return PackImages(pixels, convolutions, device)
+
+
+def _predict_batches(
+    pack: ModulePack, split: str, engine: ResolvedEngine, device: torch.device
+) -> Predictions:
+    images = _evaluation_batches(split, engine, device)
+    size = len(evaluation_images(split))
+    return pack.predict(images, size).float().cpu().numpy()
+
+
+@functools.cache
+def _evaluation_batches(split: str, engine: ResolvedEngine, device: torch.device) -> Batches:
+    pixels = evaluation_images(split).pixels
+    if engine == "delta":  # tables of so many images are made batch by batch
+        return StreamedImages(pixels, engine, DTYPE, device)
+    return ResidentImages(pixels, DTYPE, device)

@@ -6,6 +6,7 @@ its machine does not even cost that.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Protocol as Interface
 
 from ablations.execution.events import (
     STARTED,
+    Apart,
     DeviceLost,
     Died,
     Finished,
@@ -65,14 +67,15 @@ def supervise(
 ) -> Generator[Progress | Finished, None, None]:
     """Have jobs trained in order by a worker in each slot, one job at a time, and yield what happens.
 
-    `timeout` is in seconds a job. A pack that runs out of memory is split in two. A device that can no longer be used
-    costs its slot, and others take over; a lost machine costs nothing but time. Closing the iterator, or an exception
-    in its consumer, ends the workers; jobs in flight are then lost and nothing else. Raises ConnectionError where no
-    worker finds a place.
+    `timeout` is in seconds a job. A pack that runs out of memory is split in two, one that cannot train together into
+    its cells. A device that can no longer be used costs its slot, and others take over; a lost machine costs nothing
+    but time. Closing the iterator, or an exception in its consumer, ends the workers; jobs in flight are then lost and
+    nothing else. Raises ConnectionError where no worker finds a place.
     """
     waiting = deque(jobs)
     pool = [_Slot(backend, number) for number in range(min(slots, len(waiting)))]
     losses: Counter[str] = Counter()  # by the key of a job's first cell
+    reasons: dict[str, str] = {}  # why a cell is trained alone, by its key
     clock, idle = _Clock(), 0.0
     try:
         while waiting or any(slot.job for slot in pool):
@@ -99,6 +102,12 @@ def supervise(
                     slot.end()
                     pool.remove(slot)
                     continue
+                if isinstance(event, Apart):
+                    if event.spoilt:
+                        slot.end()
+                    reasons |= {cell.key: event.reason for cell in job}
+                    waiting.extendleft((cell,) for cell in reversed(job))
+                    continue
                 if isinstance(event, MachineLost):
                     slot.end()
                     losses[job[0].key] += 1
@@ -115,10 +124,18 @@ def supervise(
                     continue
                 slot.take(waiting)
                 for cell, outcome in zip(job, outcomes, strict=True):
-                    yield Finished(cell, outcome, provenance)
+                    yield Finished(cell, _with_reason(outcome, reasons.get(cell.key)), provenance)
     finally:
         for slot in pool:
             slot.end()
+
+
+def _with_reason(outcome: Outcome, reason: str | None) -> Outcome:
+    """The outcome of a cell that was trained alone for a reason."""
+    if reason is None or outcome.status != "ok":
+        return outcome
+    words = [f"trains alone: {reason}", *([outcome.message] if outcome.message else [])]
+    return dataclasses.replace(outcome, message="; ".join(words))
 
 
 class _Slot:

@@ -6,8 +6,11 @@ that the same step runs eagerly where there is no CUDA.
 
 from __future__ import annotations
 
+import contextlib
+import re
+import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +19,13 @@ Step = Callable[[], None]
 Capture = Callable[[Step, Sequence[Tensor]], Step]
 
 WARM_UP = 3  # steps before recording, in which libraries choose their algorithms and take their workspaces
+STREAMS = 8  # on which parts of a step may run side by side: each has workspaces of its own
+# What CUDA and torch say of a step that cannot be recorded: of waiting for the device, copying to it, drawing numbers.
+REFUSED = re.compile("captur|cudaErrorStreamIsolation|cudaErrorStreamImplicit", re.IGNORECASE)
+
+
+class RecordingError(RuntimeError):
+    """A step that cannot be recorded, and why. The process should not use the device any more."""
 
 
 def eagerly(step: Step, state: Sequence[Tensor]) -> Step:  # noqa: ARG001  (an eager step changes no state beforehand)
@@ -50,12 +60,57 @@ class CudaGraphs:
                 self._pool = torch.cuda.graph_pool_handle()
             graph = torch.cuda.CUDAGraph()
             # Other threads may go on using the device while this one records.
-            with torch.cuda.graph(
-                graph, self._pool, self._stream, capture_error_mode="thread_local"
+            with (
+                _refusals(),
+                torch.cuda.graph(
+                    graph, self._pool, self._stream, capture_error_mode="thread_local"
+                ),
             ):
                 step()
             self._graphs.add(graph)
         return graph.replay
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """RecordingError for what cannot be recorded; an exhausted memory stays what it is."""
+    try:
+        yield
+    except Exception as error:  # the recording's own end may fail behind what a step has raised
+        chain: list[BaseException] = [error]
+        while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+            chain.append(cause)
+        first = str(chain[-1]).partition("\n")[0]
+        if any(isinstance(each, torch.OutOfMemoryError) for each in chain) or not any(
+            REFUSED.search(str(each)) for each in chain
+        ):
+            raise
+        raise RecordingError(first) from error
+
+
+class Branches:
+    """Streams on which the parts of a step may run side by side: forked from the current one and joined again.
+
+    What a part makes is used by the same part, or by all behind the join. Without CUDA there are no streams.
+    """
+
+    def __init__(self, device: torch.device, parts: int) -> None:
+        count = min(parts, STREAMS) if device.type == "cuda" else 0
+        self._streams = [torch.cuda.Stream(device) for _ in range(count)]  # type: ignore[no-untyped-call]
+
+    @contextlib.contextmanager
+    def fork(self) -> Iterator[Callable[[int], contextlib.AbstractContextManager[object]]]:
+        """Within it, `part(i)` is a context for the i-th part; behind it, everything waits for all of them."""
+        for stream in self._streams:
+            stream.wait_stream(torch.cuda.current_stream())
+        yield self._part
+        for stream in self._streams:
+            torch.cuda.current_stream().wait_stream(stream)
+
+    def _part(self, number: int) -> contextlib.AbstractContextManager[object]:
+        if not self._streams:
+            return contextlib.nullcontext()
+        return torch.cuda.stream(self._streams[number % len(self._streams)])
 
 
 def put_back(state: Sequence[Tensor], values: Sequence[Tensor]) -> None:
@@ -66,3 +121,13 @@ def put_back(state: Sequence[Tensor], values: Sequence[Tensor]) -> None:
 
 def capture_for(device: torch.device) -> Capture:
     return CudaGraphs(device) if device.type == "cuda" else eagerly
+
+
+def take_first_step(optimiser: torch.optim.Optimizer) -> None:
+    """A step on the gradients that there are, not to be counted, which makes the state of all parameters."""
+    with warnings.catch_warnings():
+        # Torch says once of an optimiser made for recording that it steps without one.
+        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
+        optimiser.step()
+    for state in optimiser.state.values():
+        state["step"].zero_()

@@ -181,7 +181,7 @@ def flattened_linear(
         to_weight = torch.bmm(held.transpose(1, 2), reached).view(weight.shape)
         to_held = torch.bmm(reached, blocks.transpose(1, 2)).view(cells, area * slots, channels)
         to_rows = take(to_held, rows.expand(cells, -1))
-        padding = (batch.rows(depth).image == batch.size)[..., None]
+        padding = batch.of_cells(batch.rows(depth).image == batch.size)[..., None]
         to_rows = to_rows.masked_fill(padding, 0)
         to_background = to_held.view(cells, area, slots, channels)[:, :, 0]
         to_values = pull_deltas(batch, depth, torch.cat([to_background, to_rows], 1))

@@ -51,8 +51,9 @@ def search(
     background = batch.kernels.bag_sums(products, below.reshape(-1, taps))
     background = background.view(len(values), batch.area, -1) + bias[:, None]
     rows = batch.rows(depth)
+    site, start, indices = map(batch.of_cells, (rows.site, rows.start, batch.indices))
     position = batch.images.active(depth).position
-    maps = Maps(background, products, above, rows.site, rows.start, position, batch.indices)
+    maps = Maps(background, products, above, site, start, position, indices)
     enough = candidates >= min(batch.area, batch.images.most(depth) + 1)
     return batch.kernels.maxima(maps, candidates, enough=enough)
 

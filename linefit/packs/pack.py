@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from linefit.packs.graphs import Capture, Step, capture_for, put_back
+from linefit.packs.feeds import EpochPlan, Feed, HostExamples, Part, Recordings, by_steps, pieces
+from linefit.packs.graphs import Capture, capture_for, put_back, take_first_step
+from linefit.packs.images import Capacity, HostSites, PackImages, copy_from_host
 from linefit.packs.kernels.choice import KernelSet, kernels
 from linefit.packs.network import forward
 from linefit.packs.recognition import background_of
 from linefit.packs.shape import Shape, stack, unstack
-from linefit.packs.sites import Batch, Capacity, PackImages
+from linefit.packs.sites import Batch
 
 FIRST_CANDIDATES = (
     16  # background sites a channel that a maximum tries; doubled where an epoch shows too few
@@ -35,21 +37,10 @@ class PackExamples:
     def __len__(self) -> int:
         return len(self.images)
 
-
-@dataclass(frozen=True)
-class Part:
-    """An epoch's batches of one size, on the host."""
-
-    order: Tensor  # (steps, T, size) indices
-    needs: Capacity  # of the largest of them
-    room: Capacity  # to record a step with: later epochs most likely fit too
-
-
-@dataclass(frozen=True)
-class EpochPlan:
-    """An epoch's batches, in order: the whole ones, then the remainder if there is one."""
-
-    parts: tuple[Part, ...]
+    def load(self, fresh: HostExamples, sites: HostSites) -> bool:
+        """Other examples in the place of these, see `PackImages.load`."""
+        copy_from_host(self.targets, torch.from_numpy(fresh.targets).to(self.targets.dtype))
+        return self.images.load(sites)
 
 
 class Pack:
@@ -62,6 +53,8 @@ class Pack:
         batch_size: the last batch of an epoch is the remainder.
         kernel_set: see `linefit.packs.kernels`.
         capture: how a step is recorded; default: a CUDA graph on CUDA, else not at all.
+        order_of: which of an epoch's orders each cell follows, counted as they first occur; default: there is one
+            for all cells, or one for each.
     """
 
     def __init__(
@@ -73,6 +66,7 @@ class Pack:
         batch_size: int,
         kernel_set: KernelSet = "plain",
         capture: Capture | None = None,
+        order_of: Sequence[int] | None = None,
     ) -> None:
         targets = training.targets
         self.shape, self.training, self.batch_size = shape, training, batch_size
@@ -84,8 +78,8 @@ class Pack:
         self.loss = torch.zeros(len(nets), dtype=torch.float64, device=targets.device)
         self.exhausted = torch.zeros(len(nets), dtype=torch.bool, device=targets.device)
         self._kernels = kernels(kernel_set)
-        self._capture = capture or capture_for(targets.device)
-        self._feeds: dict[int, _Feed] = {}
+        self._order_of = None if order_of is None else torch.tensor(order_of, device=targets.device)
+        self._recordings = Recordings(capture or capture_for(targets.device), targets.device)
 
     def __len__(self) -> int:
         return len(self.background)
@@ -95,63 +89,37 @@ class Pack:
         moments = [t for s in self.optimiser.state.values() for t in s.values()]
         return [*self.parameters, *moments, self.loss, self.exhausted]
 
-    def plan(self, orders: NDArray[np.int64]) -> EpochPlan:
-        """An epoch in the orders `(T, N)` of images, `T` 1 or the number of cells.
+    def plan(self, orders: NDArray[np.int64], fresh: HostExamples | None = None) -> EpochPlan:
+        """An epoch in the orders `(T, N)` of images, perhaps of others than before.
 
         It asks the device nothing, and may be made in a thread of its own while an earlier epoch runs.
         """
-        whole = orders.shape[1] // self.batch_size * self.batch_size
         images, per_site = self.training.images, self.shape.pooling == "flatten"
-        parts = []
-        if whole:
-            order = orders[:, :whole]
-            needs = images.capacity(order, self.batch_size, per_site=per_site)
-            parts.append(Part(_by_steps(order, self.batch_size), needs, needs.with_room()))
-        if rest := orders.shape[1] - whole:
-            order = orders[:, whole:]
-            needs = images.capacity(order, rest, per_site=per_site)
-            parts.append(Part(_by_steps(order, rest), needs, images.room_for_one(needs, rest)))
-        return EpochPlan(tuple(parts))
+        sites = HostSites(fresh.pixels, images.convolutions) if fresh else None
+        host, parts = sites or images.host, []
+        for order, size in pieces(orders, self.batch_size):
+            needs = host.capacity(order, size, per_site=per_site)
+            whole = size == self.batch_size
+            room = needs.with_room() if whole else host.room_for_one(needs, size)
+            parts.append(Part(by_steps(order, size), needs, room))
+        return EpochPlan(tuple(parts), fresh, sites)
 
     def epoch(self, plan: EpochPlan) -> None:
-        """Take an epoch's steps.
-
-        Once its steps are recorded, nothing waits for the device; `loss` and `exhausted` say on it what came of them.
-        """
+        """Take an epoch's steps; `loss` and `exhausted` say on the device what came of them."""
+        if plan.fresh is not None:
+            assert plan.sites is not None
+            if not self.training.load(plan.fresh, plan.sites):
+                self._recordings.forget()
         self.loss.zero_()
         self.exhausted.zero_()
-        feeds = [self._feed(part) for part in plan.parts]
-        # All copies before any step: the host would wait for the steps before it.
-        for feed, part in zip(feeds, plan.parts, strict=True):
-            feed.fill(part.order)
-        for feed, part in zip(feeds, plan.parts, strict=True):
-            if feed.replay is None:
-                feed.replay = self._record(feed)
-            for _ in range(len(part.order)):
-                feed.replay()
+        self._recordings.run(plan.parts, self._step, self.state())
 
-    def _feed(self, part: Part) -> _Feed:
-        """The feed of batches of that size, with room for what they need."""
-        size = part.order.shape[2]
-        if size not in self._feeds or not self._feeds[size].holds(part):
-            self._feeds[size] = _Feed(part, self.training.targets.device)
-            self._forget_recordings()
-        return self._feeds[size]
-
-    def _record(self, feed: _Feed) -> Step:
-        return self._capture(lambda: self._step(feed), [*self.state(), feed.counter])
-
-    def _forget_recordings(self) -> None:
-        """All of them, as they share memory, which is then free for those to come."""
-        for feed in self._feeds.values():
-            feed.replay = None
-
-    def _step(self, feed: _Feed) -> None:
+    def _step(self, feed: Feed) -> None:
         """One step on the feed's next batch."""
         indices = feed.next()
         batch = self._batch(self.training.images, indices, feed.capacity)
         found = forward(self.shape, self.parameters, self.background, batch, self.candidates)
-        error = found.values - self.training.targets[indices]
+        error = found.values - batch.of_cells(self.training.targets[indices])
         gradients = found.gradients(error * (2 / error[0].numel()))
         self.loss += error.square().mean((1, 2)).double() * feed.size
         self.exhausted |= found.exhausted
@@ -159,18 +127,18 @@ class Pack:
         self.optimiser.step()
 
     def _batch(self, images: PackImages, indices: Tensor, capacity: Capacity) -> Batch:
-        return Batch(images, indices, len(self), capacity, self._kernels)
+        return Batch(images, indices, len(self), capacity, self._kernels, self._order_of)
 
     def more_candidates(self) -> None:
         """From now on twice as many of them; recorded steps are recorded anew."""
         self.candidates *= 2
-        self._forget_recordings()
+        self._recordings.forget()
 
     def predict(self, images: PackImages) -> tuple[Tensor, Tensor]:
         """Predictions `(P, N, 2)` for all images, and the cells whose maxima need more candidates `(P,)`."""
         bytes_of_image = (
             sum(
-                images.counts(layer).max() * kernel.size[0] * kernel.size[1] * out
+                images.most(layer) * kernel.size[0] * kernel.size[1] * out
                 for layer, (kernel, out) in enumerate(
                     zip(self.shape.convolutions, self.shape.channels[1:], strict=True)
                 )
@@ -180,7 +148,7 @@ class Pack:
         affordable = int(PREDICTION_BYTES // (len(self) * bytes_of_image))
         size = min(max(affordable, 1), PREDICTION_BATCH, len(images))
         order = np.arange(len(images))[None]
-        capacity = images.capacity(order, size, per_site=self.shape.pooling == "flatten")
+        capacity = images.host.capacity(order, size, per_site=self.shape.pooling == "flatten")
         exhausted = torch.zeros_like(self.exhausted)
         values = []
         for indices in torch.split(torch.from_numpy(order).to(images.device), size, 1):
@@ -189,6 +157,24 @@ class Pack:
             values.append(found.values)
             exhausted |= found.exhausted
         return torch.cat(values, 1), exhausted
+
+    def train_epoch(self, plan: EpochPlan, validation: PackExamples) -> Tensor:
+        """Take an epoch, as often as maxima lack candidates; each cell's train loss and val MSE `(2, P)`."""
+        before = self.snapshot() if self.shape.pooling == "max" else []
+        self.epoch(plan)
+        val_mse, unsure = self._mse(validation)
+        while bool((self.exhausted | unsure).any()):  # here the host waits
+            self.restore(before)
+            self.more_candidates()
+            self.epoch(replace(plan, fresh=None))
+            val_mse, unsure = self._mse(validation)
+        return torch.stack([self.loss / plan.images, val_mse])
+
+    def _mse(self, examples: PackExamples) -> tuple[Tensor, Tensor]:
+        """Each cell's mean squared error over images and outputs `(P,)`, and who needs more candidates."""
+        predictions, exhausted = self.predict(examples.images)
+        error = predictions.double() - examples.targets.double()
+        return error.square().mean((1, 2)), exhausted
 
     def write_to(self, nets: Sequence[nn.Module]) -> None:
         """Copy the cells' parameters into nets of the same shape."""
@@ -201,43 +187,11 @@ class Pack:
         put_back(self.state(), snapshot)
 
 
-def _by_steps(orders: NDArray[np.int64], size: int) -> Tensor:
-    """Orders `(T, N)` as batches `(steps, T, size)`."""
-    return torch.from_numpy(orders).view(len(orders), -1, size).transpose(0, 1).contiguous()
-
-
-class _Feed:
-    """Batches of one size: the order of an epoch on the device and the place in it, which a step itself moves on."""
-
-    def __init__(self, part: Part, device: torch.device) -> None:
-        self.size = part.order.shape[2]
-        self.order = torch.zeros_like(part.order, device=device)
-        self.counter = torch.zeros(1, dtype=torch.int64, device=device)
-        self.capacity = part.room
-        self.replay: Step | None = None
-
-    def holds(self, part: Part) -> bool:
-        return self.capacity.holds(part.needs) and len(self.order) >= len(part.order)
-
-    def fill(self, order: Tensor) -> None:
-        """From the host, which does not wait for the device: what it copies is pinned, and lives as long as need be."""
-        on_cuda = self.order.device.type == "cuda"
-        source = order.pin_memory() if on_cuda else order
-        self.order[: len(order)].copy_(source, non_blocking=True)
-        self.counter.zero_()
-
-    def next(self) -> Tensor:
-        """Indices `(T, B)`."""
-        indices = self.order.index_select(0, self.counter % len(self.order))[0]
-        self.counter.add_(1)
-        return indices
-
-
 def _adam(parameters: Sequence[Tensor], learning_rates: Sequence[float]) -> torch.optim.Adam:
     """Torch's fused Adam on slices of the stacked parameters, one group for each run of equal learning rates.
 
-    It reads and writes every number once, which no kernel of ours could undercut. Its state exists from now on:
-    a step with zero gradients changes nothing but the count, which is put back.
+    It reads and writes every number once, which no kernel of ours could undercut. Its state exists from now on: a step
+    with zero gradients changes nothing else.
     """
     groups, first = [], 0
     for rate, run in itertools.groupby(learning_rates):
@@ -247,9 +201,7 @@ def _adam(parameters: Sequence[Tensor], learning_rates: Sequence[float]) -> torc
     on_cuda = parameters[0].device.type == "cuda"
     optimiser = torch.optim.Adam(groups, fused=True, capturable=on_cuda)
     _set_gradients(optimiser, parameters, [torch.zeros_like(p) for p in parameters])
-    optimiser.step()
-    for state in optimiser.state.values():
-        state["step"].zero_()
+    take_first_step(optimiser)
     return optimiser
 
 

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from linefit.coordinates import ConcatCoordinates
 from linefit.deltamap.sites import Kernel
+from linefit.packs.images import PackImages
 from linefit.packs.kernels.choice import kernels
 from linefit.packs.network import forward
 from linefit.packs.shape import Shape, stack
-from linefit.packs.sites import Batch, PackImages
+from linefit.packs.sites import Batch
 
 POOLINGS: dict[type[nn.Module], str] = {
     nn.AdaptiveMaxPool2d: "max",
@@ -69,7 +70,7 @@ def _agrees(net: nn.Module, shape: Shape) -> bool:
     device = torch.device("cpu")
     pixels = np.random.default_rng(0).random((2, shape.dim, shape.dim)) < 0.01
     images, orders = PackImages(pixels, shape.convolutions, device), np.arange(2)[None]
-    capacity = images.capacity(orders, 2, per_site=shape.pooling == "flatten")
+    capacity = images.host.capacity(orders, 2, per_site=shape.pooling == "flatten")
     batch = Batch(images, torch.from_numpy(orders), 1, capacity, kernels("plain"))
     background = background_of([net], shape, torch.float64, device)
     with torch.no_grad():

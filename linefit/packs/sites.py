@@ -1,147 +1,20 @@
 """Index tables of a pack's batches, in shapes that depend on no image: the host never has to be asked.
 
-`PackImages` is the data set, resident on the device; `Batch` derives from it what the layers in `layers.py` read.
-A feature map of depth `d` (after `d` convolutions) is a tensor `(P, A + R, C)` of `P` cells: the background's `A`
-sites, then the `R` rows of active sites, image after image, then padding.
+`Batch` derives from the images (`images.py`) what the layers in `layers.py` read. A feature map of depth `d` (after `d`
+convolutions) is a tensor `(P, A + R, C)` of `P` cells: the background's `A` sites, then the `R` rows of active sites,
+image after image, then padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from linefit.deltamap.sites import LIT, Footprint, Kernel, SiteTables
+from linefit.packs.images import Capacity, PackImages
 from linefit.packs.kernels.interface import Kernels
-
-
-def footprints(convolutions: Sequence[Kernel]) -> tuple[Footprint, ...]:
-    """What a lit pixel may change after 0, 1, ... of the convolutions."""
-    chain: list[Footprint] = [LIT]
-    for kernel in convolutions:
-        chain.append(kernel.dilate(chain[-1]))
-    return tuple(chain)
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """Rows that batches are padded to: of each depth, and at any one site of the last depth."""
-
-    rows: tuple[int, ...]
-    per_site: int
-
-    def holds(self, other: Capacity) -> bool:
-        return self.per_site >= other.per_site and all(
-            ours >= theirs for ours, theirs in zip(self.rows, other.rows, strict=True)
-        )
-
-    def with_room(self) -> Capacity:
-        """A little more, so that a later epoch's largest batch most likely fits too."""
-        return Capacity(tuple(r + r // 32 for r in self.rows), self.per_site + self.per_site // 8)
-
-
-@dataclass(frozen=True)
-class _Active:
-    """The active sites of all images at one depth, on the device."""
-
-    start: Tensor  # (N + 1,) int64: the entries of image i are start[i]:start[i + 1]
-    site: Tensor  # (total + 1,) int64, the last one a dummy for padding
-    position: Tensor  # (N + 1, A + 1): a site's place among its image's entries; -1: not active, no site, no image
-
-
-class PackImages:
-    """Binary images `(N, H, W)` and the active sites of each depth, resident on a device."""
-
-    def __init__(
-        self, pixels: NDArray[np.bool_], convolutions: Sequence[Kernel], device: torch.device
-    ) -> None:
-        self.convolutions = tuple(convolutions)
-        self.footprints = footprints(convolutions)
-        self.device = device
-        self.tables = SiteTables(pixels, device, padded=True)
-        self.area = self.tables.height * self.tables.width
-        self._active: dict[int, _Active] = {}
-        self._counts: dict[int, NDArray[np.int64]] = {}
-        self._neighbours: dict[tuple[int, int], Tensor] = {}
-
-    def __len__(self) -> int:
-        return self.tables.images
-
-    @property
-    def depth(self) -> int:
-        """Number of convolutions."""
-        return len(self.convolutions)
-
-    def active(self, depth: int) -> _Active:
-        if depth not in self._active:
-            entries = self.tables.active(self.footprints[depth])
-            position = np.full(
-                (len(self) + 1, self.area + 1), -1, dtype=np.min_scalar_type(-self.area)
-            )
-            mask = self.tables.mask(self.footprints[depth])
-            image, site = np.nonzero(mask.reshape(len(self), self.area))
-            first = np.cumsum(self.counts(depth)) - self.counts(depth)
-            position[image, site] = np.arange(len(site)) - first[image]
-            self._active[depth] = _Active(
-                entries.start, entries.site, torch.from_numpy(position).to(self.device)
-            )
-        return self._active[depth]
-
-    def most(self, depth: int) -> int:
-        """Active sites of the image that has most."""
-        return int(self.counts(depth).max())
-
-    def neighbours(self, layer: int, sign: int) -> Tensor:
-        """`(A + 1, taps)` int64: the sites at plus or minus a convolution's offsets, `A` for outside the map."""
-        if (layer, sign) not in self._neighbours:
-            height, width = self.tables.height, self.tables.width
-            offsets = sign * np.array(self.convolutions[layer].offsets)
-            y = np.arange(height)[:, None, None] + offsets[:, 0]
-            x = np.arange(width)[None, :, None] + offsets[:, 1]
-            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-            sites = np.where(inside, y * width + x, self.area).reshape(self.area, -1)
-            sites = np.concatenate([sites, np.full((1, sites.shape[1]), self.area)])
-            self._neighbours[layer, sign] = torch.from_numpy(sites).to(self.device)
-        return self._neighbours[layer, sign]
-
-    def capacity(self, orders: NDArray[np.int64], batch_size: int, *, per_site: bool) -> Capacity:
-        """What an epoch needs whose batches are consecutive pieces of `orders` `(T, images)`, known beforehand."""
-        pieces = [orders[:, i : i + batch_size] for i in range(0, orders.shape[1], batch_size)]
-        # At least one: images without any pixel still have tables.
-        rows = [
-            max(1, *(int(self.counts(depth)[piece].sum(1).max()) for piece in pieces))
-            for depth in range(self.depth + 1)
-        ]
-        most = 1
-        if per_site:
-            mask = self._last_mask
-            sums = [mask[order].sum(0, dtype=np.int32) for piece in pieces for order in piece]
-            most = max(1, int(np.max(sums)))
-        return Capacity(tuple(rows), most)
-
-    def room_for_one(self, needs: Capacity, batch_size: int) -> Capacity:
-        """With room for any batch of that size, which needs so much: a lone batch differs much from epoch to epoch."""
-        rows = [
-            int(np.sort(self.counts(depth))[-batch_size:].sum()) for depth in range(self.depth + 1)
-        ]
-        largest = tuple(map(max, rows, needs.rows))
-        return Capacity(largest, min(batch_size, 2 * needs.per_site))
-
-    def counts(self, depth: int) -> NDArray[np.int64]:
-        """`(N,)`: active sites of each image, on the host."""
-        if depth not in self._counts:
-            mask = self.tables.mask(self.footprints[depth])
-            self._counts[depth] = mask.reshape(len(self), -1).sum(1)
-        return self._counts[depth]
-
-    @cached_property
-    def _last_mask(self) -> NDArray[np.uint8]:
-        return self.tables.mask(self.footprints[-1]).reshape(len(self), -1).view(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -154,17 +27,24 @@ class Rows:
 
 
 class Batch:
-    """The tables of one step: `T` orders of `B` images each, for `cells` cells; `T` is 1 (shared) or `cells`.
+    """The tables of one step: `T` orders of `B` images each, for `P` cells, of which `order_of` `(P,)` follow each.
 
-    Tables with an axis `T` hold indices within one cell, -1 for nothing; `flat` turns them into indices of a tensor
-    that has the values of all cells behind each other and a last row of zeros.
+    Without `order_of`, `T` is 1 or every cell has an order of its own. Cells of one order share its tables. Tables with
+    an axis `T` hold indices within one cell, -1 for nothing; `flat` turns them into indices of a tensor that has the
+    values of all cells behind each other and a last row of zeros.
     """
 
     def __init__(
-        self, images: PackImages, indices: Tensor, cells: int, capacity: Capacity, kernels: Kernels
+        self,
+        images: PackImages,
+        indices: Tensor,
+        cells: int,
+        capacity: Capacity,
+        kernels: Kernels,
+        order_of: Tensor | None = None,
     ) -> None:
         self.images, self.indices, self.cells, self.capacity = images, indices, cells, capacity
-        self.kernels = kernels
+        self.kernels, self._order_of = kernels, order_of
         self.area, self.size = images.area, indices.shape[1]
         nobody = torch.full_like(indices[:, :1], len(images))
         self._image_of_slot = torch.cat([indices, nobody], 1)  # (T, B + 1)
@@ -174,7 +54,14 @@ class Batch:
 
     def length(self, depth: int) -> int:
         """`A + R`."""
-        return self.area + self.capacity.rows[depth]
+        return int(self.area + self.capacity.rows[depth])
+
+    def of_cells(self, table: Tensor) -> Tensor:
+        """A table `(T, ...)` of orders as one that goes with cells: `(P, ...)`, or `(1, ...)` for all of them."""
+        if len(table) in (1, self.cells):
+            return table
+        assert self._order_of is not None
+        return table.index_select(0, self._order_of)
 
     def rows(self, depth: int) -> Rows:
         if depth not in self._rows:
@@ -207,9 +94,10 @@ class Batch:
     def _slots(self, like: Tensor) -> Tensor:
         return self._lift(self._image_of_slot, like)
 
-    @staticmethod
-    def _lift(table: Tensor, like: Tensor) -> Tensor:
-        """A table of shared orders for indices that are every cell's own."""
+    def _lift(self, table: Tensor, like: Tensor) -> Tensor:
+        """A table of orders for indices that are theirs, or every cell's own."""
+        if len(table) != len(like):
+            table = self.of_cells(table)
         return table.expand(len(like), -1)
 
     def sources(self, layer: int) -> Tensor:
@@ -242,8 +130,9 @@ class Batch:
         return torch.where(around < self.area, value, -1)
 
     def inactive(self, depth: int, dtype: torch.dtype) -> Tensor:
-        """`(T, B, A)`: 1 where an image shows the background, else 0."""
-        return (self.images.active(depth).position[self.indices][..., :-1] < 0).to(dtype)
+        """`(P, B, A)`, or `(1, B, A)` for all cells: 1 where an image shows the background, else 0."""
+        shows = self.images.active(depth).position[self.indices][..., :-1] < 0
+        return self.of_cells(shows.to(dtype))
 
     def by_site(self, depth: int) -> tuple[Tensor, Tensor]:
         """Rows `(T, R)` in the order of their sites, padding last, and `(T, A + 1)` where each site begins."""
@@ -263,10 +152,10 @@ class Batch:
 
     def flat(self, index: Tensor, length: int) -> Tensor:
         """Indices `(T, ...)` within cells of `length` values as `(P, ...)` into all cells' values and a last one."""
-        cell = self._cell.view(-1, *[1] * (index.ndim - 1))
+        index, cell = self.of_cells(index), self._cell.view(-1, *[1] * (index.ndim - 1))
         return torch.where(index >= 0, index + cell * length, self.cells * length)
 
     def bounds(self, first: Tensor, length: int) -> Tensor:
         """Where bags begin `(T, bags)` within cells of `length` entries, as `(P * bags + 1,)` over all cells."""
-        flat = (first + self._cell[:, None] * length).view(-1)
+        flat = (self.of_cells(first) + self._cell[:, None] * length).view(-1)
         return torch.nn.functional.pad(flat, (0, 1), value=self.cells * length)

@@ -6,9 +6,11 @@ import math
 from itertools import pairwise
 
 import torch
+from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 
+from linefit.packs.images import PackImages
 from linefit.packs.shape import Shape
-from linefit.packs.sites import PackImages
 
 # No GPU has been measured yet: a guess at where one is busy, for `benchmarks.gpu` to put right.
 MOST_CELLS = 64
@@ -20,7 +22,8 @@ def cell_bytes(shape: Shape, images: PackImages, batch_size: int, dtype: torch.d
     """Memory that one more cell of a pack takes, in bytes: an upper bound, within a factor of two."""
     area, size = images.area, dtype.itemsize
     lengths = [
-        area + 1.2 * batch_size * images.counts(depth).mean() for depth in range(images.depth + 1)
+        area + 1.2 * batch_size * images.host.counts[depth].mean()
+        for depth in range(images.depth + 1)
     ]
     parameters = sum(math.prod(each) for each in shape.parameters)
     # Values, gradients and two moments; all but gradients once more to go back to.
@@ -43,9 +46,34 @@ def cell_bytes(shape: Shape, images: PackImages, batch_size: int, dtype: torch.d
     return int(kept + max(passing))
 
 
-def affordable_cells(
-    shape: Shape, images: PackImages, batch_size: int, dtype: torch.dtype, memory: int
-) -> int:
-    """Cells of a pack on a device with so many bytes of memory, at least one."""
-    fitting = SHARE_OF_MEMORY * memory / cell_bytes(shape, images, batch_size, dtype)
+def table_bytes(images: PackImages, size: int) -> int:
+    """Memory of the tables of `size` such images: a cell has them for itself where its images are its own."""
+    positions = (images.depth + 1) * torch.int16.itemsize * (images.area + 1)
+    sites = sum(INDEX * counts.mean() for counts in images.host.counts)
+    return int(size * (positions + sites))
+
+
+def module_bytes(net: nn.Module, batch_size: int, dim: int) -> tuple[int, int]:
+    """Memory that one more cell of a pack of modules takes, and that each of its streams takes, in bytes.
+
+    Rough: what a step on two images keeps for its gradients, for as many as a batch has, and as much again.
+    """
+    saved: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        saved[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    parameters = {parameter.data_ptr(): parameter.nbytes for parameter in net.parameters()}
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = net(torch.zeros(2, 1, dim, dim))
+    passing = sum(size for place, size in saved.items() if place not in parameters)
+    del output
+    own = (4 + 3) * sum(parameters.values())  # as of a cell of delta maps
+    return own, int(2 * passing * batch_size / 2)
+
+
+def affordable_cells(bytes_of_cell: int, memory: float, shared: int = 0) -> int:
+    """Cells of a pack on a device with so many bytes of memory, `shared` of them for all together; at least one."""
+    fitting = (SHARE_OF_MEMORY * memory - shared) / max(bytes_of_cell, 1)
     return min(max(int(fitting), 1), MOST_CELLS)

@@ -9,6 +9,8 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol as Interface
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,42 +18,96 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linefit.ahead import ahead
-from linefit.packs.pack import EpochPlan, Pack, PackExamples
-from linefit.packs.sites import PackImages
+from linefit.packs.feeds import EpochPlan, HostExamples
+from linefit.packs.images import PackImages
+from linefit.packs.pack import Pack
 from linefit.protocol import Protocol
 from linefit.training import Training
 
-PACKED = {"train_size", "epochs", "batch_size", "learning_rate", "engine", "tf32"}
+# Settings of a protocol that a pack of delta maps knows, and one of modules; others have to be at their defaults.
+PACKED = {
+    "train_size",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "engine",
+    "tf32",
+    "training_set",
+    "target",
+}
+RECORDED = PACKED | {"loss", "optimiser", "weight_decay"}
 
 
 def unpackable_setting(protocol: Protocol) -> str | None:
-    """The first setting with which a cell cannot train in a pack, None if there is none."""
+    """The first setting with which a cell cannot train in a pack of delta maps, None if there is none."""
+    if protocol.engine != "auto":
+        return f"engine = {protocol.engine!r}"
+    return _unknown_setting(protocol, PACKED)
+
+
+def unrecordable_setting(protocol: Protocol) -> str | None:
+    """The same for a pack of modules."""
+    return _unknown_setting(protocol, RECORDED)
+
+
+def _unknown_setting(protocol: Protocol, known: set[str]) -> str | None:
     for field in dataclasses.fields(protocol):
-        if field.name not in PACKED and getattr(protocol, field.name) != field.default:
+        if field.name not in known and getattr(protocol, field.name) != field.default:
             return f"{field.name} = {getattr(protocol, field.name)!r}"
-    return None if protocol.engine == "auto" else f"engine = {protocol.engine!r}"
+    return None
+
+
+Validation = TypeVar("Validation", contravariant=True)
+
+
+class Trainable(Interface[Validation]):
+    """A pack of whatever kind."""
+
+    batch_size: int
+
+    def __len__(self) -> int: ...
+
+    def plan(self, orders: NDArray[np.int64], fresh: HostExamples | None = None) -> EpochPlan:
+        """An epoch in orders of images, perhaps of others than before; made in a thread of its own."""
+        ...
+
+    def train_epoch(self, plan: EpochPlan, validation: Validation) -> Tensor:
+        """Take an epoch's steps; each cell's train loss and val MSE `(2, P)` in float64, on the device."""
+        ...
 
 
 def train_pack(
-    pack: Pack,
-    validation: PackExamples,
+    pack: Trainable[Validation],
+    validation: Validation,
+    size: int,
     epochs: int,
     shuffles: Sequence[torch.Generator],
     on_epoch: Callable[[int], object] | None = None,
+    *,
+    own_images: bool = False,
+    fresh: Callable[[int], HostExamples] | None = None,
 ) -> list[Training]:
-    """Train all cells of a pack in place; what comes of a cell does not depend on the others.
+    """Train all cells of a pack in place on `size` images an epoch; what comes of a cell does not depend on the others.
 
-    `shuffles` are CPU generators that alone decide the orders of images: one a cell, or a single one for all, whose
-    tables are then shared. `on_epoch` is called with the number of epochs done. A cell whose loss is not finite has
-    diverged: its curves end with that epoch, and the others go on. `seconds` is a cell's share of the pack's time.
+    `shuffles` are CPU generators that alone decide the orders of images: one a cell, one for all, or one for each of
+    the pack's `order_of`; cells of one order share its tables. With `own_images` the training set has `size` images
+    for each order, one after another. `fresh` gives the training set of each epoch, counted from 1, where it changes.
+    `on_epoch` is called with the number of epochs done. A cell whose loss is not finite has diverged: its curves end
+    with that epoch, and the others go on. `seconds` is a cell's share of the pack's time.
     """
     start = time.perf_counter()
     curves: list[NDArray[np.float64]] = []
-    size = len(pack.training)
-    plans = ahead(lambda _: pack.plan(_orders(shuffles, size)), epochs)
+
+    def plan(epoch: int) -> EpochPlan:
+        orders = [torch.randperm(size, generator=each).numpy() for each in shuffles]
+        if own_images:
+            orders = [order + size * i for i, order in enumerate(orders)]
+        return pack.plan(np.stack(orders), fresh(epoch) if fresh else None)
+
+    plans = ahead(plan, epochs)
     with contextlib.closing(plans):
-        for epoch, plan in enumerate(plans, 1):
-            curves.append(_train_epoch(pack, plan, validation))
+        for epoch, each in enumerate(plans, 1):
+            curves.append(pack.train_epoch(each, validation).cpu().numpy())  # here the host waits
             if on_epoch is not None:
                 on_epoch(epoch)
             if not np.isfinite(np.stack(curves)).all((0, 1)).any():
@@ -62,30 +118,6 @@ def train_pack(
         _training(np.stack(curves)[..., cell], steps_per_epoch, seconds)
         for cell in range(len(pack))
     ]
-
-
-def _train_epoch(pack: Pack, plan: EpochPlan, validation: PackExamples) -> NDArray[np.float64]:
-    """Take an epoch, as often as maxima lack candidates; each cell's train loss and val MSE `(2, P)`."""
-    before = pack.snapshot() if pack.shape.pooling == "max" else []
-    pack.epoch(plan)
-    val_mse, unsure = mse(pack, validation)
-    while bool((pack.exhausted | unsure).any()):  # here the host waits
-        pack.restore(before)
-        pack.more_candidates()
-        pack.epoch(plan)
-        val_mse, unsure = mse(pack, validation)
-    return torch.stack([pack.loss / len(pack.training), val_mse]).cpu().numpy()
-
-
-def _orders(shuffles: Sequence[torch.Generator], size: int) -> NDArray[np.int64]:
-    return np.stack([torch.randperm(size, generator=each).numpy() for each in shuffles])
-
-
-def mse(pack: Pack, examples: PackExamples) -> tuple[Tensor, Tensor]:
-    """Each cell's mean squared error over images and outputs `(P,)` in float64, and who needs more candidates."""
-    predictions, exhausted = pack.predict(examples.images)
-    error = predictions.double() - examples.targets.double()
-    return error.square().mean((1, 2)), exhausted
 
 
 def predict(pack: Pack, images: PackImages) -> Tensor:

@@ -1,21 +1,27 @@
 """Cells in packs: who shares one, the same outcomes as alone, and what goes wrong."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch.cuda._utils import _get_device_index
 
 from ablations.driver import Options
+from ablations.execution import jobs as jobs_module
 from ablations.execution import packs as packs_module
 from ablations.execution import workers as workers_module
 from ablations.execution.cells import prepare, train_cell
-from ablations.execution.events import Finished, Progress
-from ablations.execution.jobs import jobs_of
+from ablations.execution.events import Apart, Finished, Progress
+from ablations.execution.jobs import ModuleShape, jobs_of, packed_form
 from ablations.execution.packs import train_cells
 from ablations.execution.workers import run_cells
 from ablations.study.reader import parse_study
 from linefit.engines import set_precision
+from linefit.packs import RecordingError, UnpackableError
+from linefit.packs.shape import Shape
+from linefit.packs.sizes import SHARE_OF_MEMORY
 from tests.ablations.execution import sick_workers
 from tests.ablations.tiny import TEXT
 
@@ -47,10 +53,15 @@ def assert_same_outcome(found, expected):
     )
 
 
-def test_jobs_keep_every_cell_once_and_in_order():
-    jobs = jobs_of(CELLS, ["cpu"], 1, 4)
+def test_jobs_keep_every_cell_once_and_those_of_a_seed_together():
+    by_rate = sorted(CELLS, key=lambda cell: cell.protocol.learning_rate)
+    jobs = jobs_of(by_rate, ["cpu"], 1, 4)
     assert [len(job) for job in jobs] == [4, 2]
-    assert [cell.key for job in jobs for cell in job] == [cell.key for cell in CELLS]
+    assert sorted(cell.key for job in jobs for cell in job) == sorted(c.key for c in CELLS)
+    assert [{cell.seed for cell in job} for job in jobs] == [{0, 1}, {2}]
+    for job in jobs:  # the optimiser is launched once for a rate
+        rates = [cell.protocol.learning_rate for cell in job]
+        assert rates == sorted(rates)
 
 
 def test_every_worker_has_a_job():
@@ -65,25 +76,46 @@ def test_cells_stay_alone_on_a_cpu_unless_asked_for():
 
 @pytest.mark.parametrize(
     "levels",
-    [
-        {"engine": "dense"},
-        {"loss": "l1"},
-        {"optimiser": "adamw"},
-        {"training_set": "fresh"},
-        {"schedule": "cosine"},
-        {"weights": "average"},
-        {"architecture": "residual"},
-        {"pooling": "softpool"},
-        {"head": "linear"},
-        {"coordinates": "learned"},
-        {"placement": "every"},
-        {"pooling": "nonsense"},
-    ],
+    [{"schedule": "cosine"}, {"weights": "average"}, {"pooling": "nonsense"}, {"head": "nonsense"}],
     ids=str,
 )
 def test_what_packs_do_not_know_trains_alone(levels):
     cells = [with_levels(cell, **levels) for cell in CELLS]
     assert sizes([*cells, *CELLS]) == [1] * 6 + [4, 2]
+
+
+MODULES = [
+    {"architecture": "strided"},
+    {"pooling": "softpool"},
+    {"engine": "dense"},
+    {"loss": "l1", "optimiser": "adamw", "weight_decay": 0.1},
+    {"head": "categorical", "loss": "cross_entropy"},
+    {"pooling": "softpool", "training_set": "fresh"},
+    {"architecture": "strided", "training_set": "per_seed"},
+]
+
+
+@pytest.mark.parametrize("levels", MODULES, ids=str)
+def test_other_nets_share_packs_of_modules(levels):
+    cells = [with_levels(cell, **levels) for cell in CELLS]
+    assert isinstance(packed_form(cells[0]), ModuleShape)
+    jobs = jobs_of([*cells, *CELLS], ["cpu"], 1, 4)
+    assert [len(job) for job in jobs] == [4, 2, 4, 2]
+    outcomes = train_cells(jobs[0][:2], "cpu", lambda epoch: None)
+    for cell, outcome in zip(jobs[0], outcomes, strict=False):
+        expected = train_cell(cell, "cpu", lambda epoch: None)
+        assert outcome.engine in ("delta pack", "dense pack")
+        assert_same_outcome(replace(outcome, message=""), expected)
+
+
+@pytest.mark.parametrize("training_set", ["per_seed", "fresh"])
+def test_images_of_each_seed_are_those_of_single_cells(training_set):
+    """Three seeds, one of them twice: images, orders and tables are made once a seed."""
+    cells = [with_levels(cell, training_set=training_set) for cell in CELLS[:4]]
+    assert isinstance(packed_form(cells[0]), Shape)
+    for cell, outcome in zip(cells, train_cells(cells, "cpu", lambda epoch: None), strict=True):
+        assert outcome.engine == "pack"
+        assert_same_outcome(outcome, train_cell(cell, "cpu", lambda epoch: None))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +169,7 @@ def test_a_pack_without_memory_is_split(monkeypatch):
     [(RuntimeError("CUDA error: unspecified"), "error"), (torch.OutOfMemoryError("no"), "oom")],
 )
 def test_what_fails_in_a_pack_is_told_of_each_cell(monkeypatch, error, status):
-    def fail(*arguments):
+    def fail(*arguments, **more):
         raise error
 
     monkeypatch.setattr(packs_module, "train_pack", fail)
@@ -151,6 +183,81 @@ def test_a_pack_over_its_time_ends_as_its_cells_do():
     finished = by_key(run_cells(cells, device="cpu", workers=1, pack=2, timeout=2.0))
     assert [finished[cell.key].status for cell in cells] == ["timeout"] * 2
     assert "the limit is 2 s" in finished[cells[0].key].message
+
+
+def test_a_device_lost_in_training_costs_the_cells_in_flight(monkeypatch, tmp_path):
+    """The first of two devices fails under its first pack and is gone; the other one trains all that is left."""
+    monkeypatch.setenv("LOST_DEVICE", str(tmp_path / "lost"))
+    monkeypatch.setattr(workers_module, "_work", sick_workers.lose_the_first_device_in_training)
+    events = list(run_cells(CELLS, device="first,second", workers=2, pack=2))
+    finished = by_key(events)
+    assert finished.keys() == {cell.key for cell in CELLS}
+    lost = [outcome for outcome in finished.values() if outcome.status == "error"]
+    assert len(lost) == 2
+    assert all("unspecified launch failure" in outcome.message for outcome in lost)
+    others = [outcome for outcome in finished.values() if outcome.status != "error"]
+    assert {(outcome.status, outcome.device) for outcome in others} == {("ok", "second")}
+
+
+NET = """
+from torch import nn
+from torch.nn import functional as F
+
+class Dropped(nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+        self.linear = nn.Linear(dim * dim, 2)
+
+    def forward(self, images):
+        return F.dropout(self.linear(images.flatten(1)), 0.5, self.training)
+"""
+
+
+def test_a_net_that_cannot_be_recorded_is_trained_alone_with_a_word(tmp_path):
+    (tmp_path / "nets.py").write_text(NET)
+    levels = {"coordinates": "none", "pooling": "none", "width": 1}
+    own = {"architecture": f"{tmp_path}/nets.py:Dropped", **levels}
+    cells = [with_levels(cell, **own) for cell in CELLS[:3]]
+    assert sizes(cells) == [3]
+    finished = by_key(run_cells([*cells, CELLS[3]], device="cpu", workers=1, pack=3))
+    for cell in cells:
+        outcome, expected = finished[cell.key], train_cell(cell, "cpu", lambda epoch: None)
+        assert outcome.message.startswith("trains alone: a step draws random numbers")
+        np.testing.assert_array_equal(outcome.val_mse, expected.val_mse)
+    assert finished[CELLS[3].key].message == ""
+
+
+def test_a_failed_recording_ends_the_worker_and_trains_cells_alone(monkeypatch):
+    monkeypatch.setattr(workers_module, "_work", sick_workers.fail_to_record_more_than_one_cell)
+    finished = by_key(run_cells(CELLS[:3], device="cpu", workers=1, pack=3))
+    assert {(o.status, o.message) for o in finished.values()} == {
+        ("ok", "trains alone: no; another process")
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "spoilt"), [(UnpackableError("no"), False), (RecordingError("no"), True)]
+)
+def test_cells_that_cannot_train_together_are_told_apart(monkeypatch, error, spoilt):
+    def fail(*arguments, **more):
+        raise error
+
+    monkeypatch.setattr(packs_module, "train_pack", fail)
+    apart = train_cells(CELLS[:2], "cpu", lambda epoch: None)
+    assert isinstance(apart, Apart)
+    assert apart.spoilt == spoilt
+    assert apart.reason.endswith("no")
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(1, 12), (2, 6), (4, 3)])
+def test_workers_that_share_a_gpu_share_its_memory(monkeypatch, workers, expected):
+    """48 cells, of which 12 fit."""
+    cells = [replace(CELLS[0], seed=seed) for seed in range(48)]
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=1200)
+    )
+    monkeypatch.setattr(jobs_module, "cell_bytes", lambda *arguments: 100 * SHARE_OF_MEMORY)
+    assert len(jobs_of(cells, ["cuda"], workers, None)[0]) == expected
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a device that is not there")
@@ -196,9 +303,17 @@ def test_convolutions_and_products_round_only_when_asked_to(tf32, precision):
     assert found == [precision] * 2
 
 
-@pytest.mark.parametrize(("device", "made_current"), [("cpu", []), ("cuda:1", ["cuda:1"])])
+@pytest.mark.parametrize(
+    ("device", "made_current"), [("cpu", []), ("cuda", []), ("cuda:1", ["cuda:1"])]
+)
 def test_a_worker_makes_its_gpu_the_current_one(device, made_current, monkeypatch):
+    """What torch takes for one: a device with its number."""
     found = []
-    monkeypatch.setattr(torch.cuda, "set_device", lambda device: found.append(str(device)))
+
+    def set_device(device):
+        _get_device_index(device)  # raises for a device without
+        found.append(str(device))
+
+    monkeypatch.setattr(torch.cuda, "set_device", set_device)
     prepare(CELLS[0].protocol, torch.device(device))
     assert found == made_current

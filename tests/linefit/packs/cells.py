@@ -67,7 +67,7 @@ def single_cell(
     seed: int,
     learning_rate: float = 1e-2,
 ) -> Training:
-    """Train a net by the engine that the harness uses for one cell."""
+    """Train a net by delta maps and autograd, as the harness does with one cell."""
     dtype = next(net.parameters()).dtype
 
     def examples(of: LineImages) -> Examples:

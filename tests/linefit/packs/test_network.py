@@ -17,12 +17,13 @@ from torch.nn import functional as F
 
 from linefit.architectures import LineNet
 from linefit.deltamap import DeltaImages
+from linefit.packs.images import PackImages
 from linefit.packs.kernels.choice import KernelSet, kernels
 from linefit.packs.network import forward
 from linefit.packs.recognition import background_of, recognise
 from linefit.packs.reference import stacked
 from linefit.packs.shape import stack, unstack
-from linefit.packs.sites import Batch, PackImages
+from linefit.packs.sites import Batch
 from tests.linefit.packs.cells import CPU, DIM, NETS, Levels, data, nets_of, orders
 
 F64 = torch.float64
@@ -39,7 +40,7 @@ def assert_agrees(
     dim, cells, size = pixels.shape[1], len(nets), order.shape[1]
     shape = recognise(nets[0], dim)
     images = PackImages(pixels, shape.convolutions, CPU)
-    capacity = images.capacity(order, size, per_site=True).with_room()
+    capacity = images.host.capacity(order, size, per_site=True).with_room()
     batch = Batch(images, torch.from_numpy(order), cells, capacity, kernels(kernel_set))
     background = background_of(nets, shape, F64, CPU)
     found = forward(shape, stack(nets, shape), background, batch, candidates=dim * dim)
@@ -119,7 +120,7 @@ def test_vmap_over_nets_agrees(levels: Levels, delta: bool) -> None:
     tables = PackImages(split.pixels, shape.convolutions, CPU)
     order = np.arange(24)[None]
     batch = Batch(
-        tables, torch.from_numpy(order), 3, tables.capacity(order, 24, per_site=True), PLAIN
+        tables, torch.from_numpy(order), 3, tables.host.capacity(order, 24, per_site=True), PLAIN
     )
     background = background_of(nets, shape, F64, CPU)
     found = forward(shape, stack(nets, shape), background, batch, DIM * DIM)
@@ -155,7 +156,7 @@ def maximum_of_ramp(
         images,
         torch.from_numpy(order),
         1,
-        images.capacity(order, 2, per_site=False),
+        images.host.capacity(order, 2, per_site=False),
         kernels(kernel_set),
     )
     found = forward(
@@ -182,7 +183,7 @@ def test_nan_wins_the_maximum() -> None:
     pixels, order = data(8).pixels, np.arange(8)[None]
     images = PackImages(pixels, shape.convolutions, CPU)
     batch = Batch(
-        images, torch.from_numpy(order), 2, images.capacity(order, 8, per_site=False), PLAIN
+        images, torch.from_numpy(order), 2, images.host.capacity(order, 8, per_site=False), PLAIN
     )
     found = forward(shape, stack(nets, shape), background_of(nets, shape, F64, CPU), batch, 16)
     dense = torch.from_numpy(pixels)[:, None].double()

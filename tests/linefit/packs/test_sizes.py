@@ -15,7 +15,13 @@ from linefit.architectures import build
 from linefit.images import lab_images
 from linefit.packs import Pack, PackExamples, PackImages, recognise
 from linefit.packs.shape import Shape
-from linefit.packs.sizes import MOST_CELLS, affordable_cells, cell_bytes
+from linefit.packs.sizes import (
+    MOST_CELLS,
+    affordable_cells,
+    cell_bytes,
+    module_bytes,
+    table_bytes,
+)
 from tests.linefit.packs.cells import CPU, Levels
 
 DATA = lab_images(200)
@@ -83,9 +89,31 @@ def test_a_cell_takes_at_most_the_estimate_and_at_least_half_of_it(
 
 
 def test_pack_sizes_follow_memory() -> None:
-    shape = recognise(build("conv2", "none", "max", 8, seed=0), 40)
+    assert affordable_cells(1000, 10) == 1
+    assert affordable_cells(1000, 15_000) == 10
+    assert affordable_cells(1000, 15_000, shared=5000) == 5
+    assert affordable_cells(1000, 10**9) == MOST_CELLS
+
+
+@pytest.mark.parametrize("levels", [("conv2", "cartesian", "max"), ("conv1", "none", "flatten")])
+def test_tables_of_images_take_the_estimate(levels: Levels) -> None:
+    shape = recognise(build(*levels, 2, seed=0), 40)
     images = PackImages(DATA.pixels, shape.convolutions, CPU)
-    cell = cell_bytes(shape, images, 128, torch.float32)
-    assert affordable_cells(shape, images, 128, torch.float32, 10) == 1
-    assert affordable_cells(shape, images, 128, torch.float32, 15 * cell) == 10
-    assert affordable_cells(shape, images, 128, torch.float32, 10**6 * cell) == MOST_CELLS
+    held = sum(
+        tensor.nbytes
+        for depth in range(images.depth + 1)
+        for tensor in (images.active(depth).site, images.active(depth).position)
+    )
+    assert table_bytes(images, len(DATA)) == pytest.approx(held, rel=0.01)
+
+
+@pytest.mark.parametrize("architecture", ["strided", "residual"])
+def test_a_module_takes_at_most_the_estimate_and_at_least_half_of_it(architecture: str) -> None:
+    """What a step on a whole batch has in memory at most, beside the images."""
+    net = build(architecture, "cartesian", "max", 8, seed=0)
+    images = torch.from_numpy(DATA.pixels[:64])[:, None].float()
+    of_cell, of_stream = module_bytes(net, 64, 40)
+    assert of_cell == 7 * sum(parameter.nbytes for parameter in net.parameters())
+    with PeakMemory() as memory:
+        net(images).sum().backward()
+    assert 0.5 * of_stream <= memory.peak <= 1.05 * of_stream

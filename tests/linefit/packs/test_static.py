@@ -5,61 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from linefit.packs import Pack, PackExamples, PackImages, recognise
+from linefit.packs.recordable import Recording
 from tests.linefit.packs.cells import BATCH, CPU, DIM, NETS, Levels, data, nets_of, pack_of
 
 SIZE = 4 * BATCH
-# What reads a value on the host, or gives a result whose shape is data: on CUDA each of them waits for the device.
-WAITING = {
-    "_local_scalar_dense",
-    "is_nonzero",
-    "equal",
-    "allclose",
-    "nonzero",
-    "masked_select",
-    "_unique2",
-    "unique_dim",
-    "unique_consecutive",
-    "bincount",
-    "repeat_interleave",
-    "histc",
-}
-
-
-class Recording(TorchDispatchMode):
-    """Writes down every operation that reaches the device, with the shapes of what it gives."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trace: list[tuple[str, tuple[tuple[int, ...], ...]]] = []
-        self.waiting: list[str] = []
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__
-        outputs = result if isinstance(result, (tuple, list)) else [result]
-        shapes = tuple(tuple(o.shape) for o in outputs if isinstance(o, Tensor))
-        self.trace.append((str(func), shapes))
-        indices = args[1] if name in ("index", "index_put", "index_put_") else []
-        masked = any(index is not None and index.dtype == torch.bool for index in indices)
-        if name in WAITING or masked:
-            self.waiting.append(str(func))
-        return result
 
 
 class PerStep:

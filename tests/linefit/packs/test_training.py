@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from linefit.deltamap import DeltaImages
 from linefit.packs import pack as pack_module
-from linefit.packs import predict, train_pack, unpackable_setting
+from linefit.packs import predict, train_pack, unpackable_setting, unrecordable_setting
 from linefit.packs.graphs import put_back
 from linefit.protocol import Protocol
 from linefit.training import Training
@@ -46,7 +46,9 @@ def trained(
     spoil(nets)
     pack = pack_of(nets, TRAIN, dtype, rates)
     validation = pack_examples(VAL, nets[0], dtype)
-    runs = train_pack(pack, validation, epochs, generators(seeds if shuffles is None else shuffles))
+    runs = train_pack(
+        pack, validation, SIZE, epochs, generators(seeds if shuffles is None else shuffles)
+    )
     pack.write_to(nets)
     return nets, runs
 
@@ -126,7 +128,7 @@ def test_a_pack_of_diverged_cells_ends() -> None:
     spoil(nets)
     pack = pack_of(nets, TRAIN, F64)
     validation = pack_examples(VAL, nets[0], F64)
-    runs = train_pack(pack, validation, 5, generators([0, 1]), epochs.append)
+    runs = train_pack(pack, validation, SIZE, 5, generators([0, 1]), epochs.append)
     assert [run.status for run in runs] == ["diverged"] * 2
     assert epochs == [1]
 
@@ -138,7 +140,7 @@ def test_an_epoch_that_lacked_candidates_is_taken_again(monkeypatch: pytest.Monk
     monkeypatch.setattr(pack_module, "FIRST_CANDIDATES", 1)
     nets = nets_of(levels, [0, 1], F64)
     pack = pack_of(nets, TRAIN, F64)
-    runs = train_pack(pack, pack_examples(VAL, nets[0], F64), 3, generators([0, 1]))
+    runs = train_pack(pack, pack_examples(VAL, nets[0], F64), SIZE, 3, generators([0, 1]))
     assert pack.candidates > 1
     for run, other in zip(runs, expected, strict=True):
         assert_same(run, other, 0)
@@ -204,7 +206,7 @@ def test_warming_up_for_a_capture_leaves_no_trace() -> None:
         _, expected = trained(levels, [0, 1], F64, epochs=3)
         nets, recorder = nets_of(levels, [0, 1], F64), Recorder()
         pack = pack_of(nets, TRAIN, F64, capture=recorder)
-        runs = train_pack(pack, pack_examples(VAL, nets[0], F64), 3, generators([0, 1]))
+        runs = train_pack(pack, pack_examples(VAL, nets[0], F64), SIZE, 3, generators([0, 1]))
         for run, other in zip(runs, expected, strict=True):
             assert_same(run, other, 1e-13)
         assert recorder.replays >= 3 * 6
@@ -215,7 +217,7 @@ def test_a_batch_that_needs_more_room_is_captured_anew() -> None:
     recorder = Recorder()
     nets = nets_of(NETS[1], [0], F64)
     pack = pack_of(nets, TRAIN, F64, capture=recorder)
-    counts = pack.training.images.counts(2)
+    counts = pack.training.images.host.counts[2]
     scarce, dense = np.argsort(counts)[:BATCH][None], np.argsort(-counts)[:BATCH][None]
     pack.epoch(pack.plan(scarce))
     assert recorder.captures == 1
@@ -230,7 +232,7 @@ def test_a_remainder_is_captured_once() -> None:
     recorder = Recorder()
     nets = nets_of(NETS[1], [0], F64)
     pack = pack_of(nets, TRAIN, F64, capture=recorder)
-    by_size = np.argsort(pack.training.images.counts(2))
+    by_size = np.argsort(pack.training.images.host.counts[2])
     for last in (by_size[:3], by_size[-3:], by_size[:3]):
         pack.epoch(pack.plan(last[None]))
     assert recorder.captures == 1
@@ -249,4 +251,8 @@ def test_a_longer_epoch_than_the_first_has_room_too() -> None:
 
 def test_only_the_protocol_that_packs_know_is_packable() -> None:
     assert unpackable_setting(Protocol(epochs=3, learning_rate=1e-2)) is None
+    assert unpackable_setting(Protocol(training_set="fresh", target="posterior")) is None
     assert unpackable_setting(Protocol(engine="dense")) == "engine = 'dense'"
+    assert unpackable_setting(Protocol(loss="l1")) == "loss = 'l1'"
+    assert unrecordable_setting(Protocol(loss="l1", optimiser="adamw", engine="dense")) is None
+    assert unrecordable_setting(Protocol(schedule="cosine")) == "schedule = 'cosine'"
