@@ -25,6 +25,7 @@ from ablations.report.plots.style import (
     INK,
     SMALL,
     THEME,
+    hover,
     log_axis,
     page,
     shorten,
@@ -187,12 +188,13 @@ def _panel(
     interval = (
         f" [{percent(share['low'])}, {percent(share['high'])}]" if np.isfinite(share["low"]) else ""
     )
-    axes.set_title(
+    title = axes.set_title(
         f"{shorten(str(share['estimator']), PANEL, SMALL)}\nbetter on {percent(share['value'])}{interval}",
         size=SMALL,
         loc="left",
         pad=3,
     )
+    hover(title, str(share["estimator"]))
 
 
 def _shape(corners: npt.NDArray[np.float64]) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 
 import matplotlib as mpl
@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from ablations.comparison.scored import Estimator, estimators
 from ablations.records.results import SplitResults, StudyResults
 from ablations.report.plots.flags import yardstick_words
+from ablations.report.plots.heatmap import STRONGEST
 from ablations.report.plots.ranking import ranked
 from ablations.report.plots.style import (
     BAND,
@@ -27,6 +28,7 @@ from ablations.report.plots.style import (
     SMALL,
     THEME,
     Style,
+    hover,
     page,
     shorten,
     text_inches,
@@ -43,17 +45,47 @@ CELL = 0.46, 0.3  # inches of a pair
 ROOMY_CELL = 0.95, 0.42
 LABEL = 4.0  # inches of a name, longer ones are shortened in the middle
 HEAD = 0.3
-STRONGEST = 0.6  # opacity of certainty: text on it stays legible
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How often an estimator beats another, with the numbers of seeds (0 of one without training) and of images."""
+
+    estimator: str
+    against: str
+    p_beats: float
+    low: float
+    high: float
+    seeds: int
+    seeds_against: int
+    images: int
+
+    @property
+    def interval(self) -> str:
+        """In brackets; empty where seeds are too few for one."""
+        return f"[{percent(self.low)}, {percent(self.high)}]" if np.isfinite(self.low) else ""
+
+    @property
+    def words(self) -> str:
+        """All of it in a line."""
+        size = f"{self.seeds} and {self.seeds_against} seeds, {self.images:,} images"
+        share = f"{self.p_beats:.1%} {self.interval}".strip()
+        return f"{self.estimator} beats {self.against} on {share}; {size}"
 
 
 @dataclass(frozen=True)
 class Beats:
-    """P(row beats column) of the drawn estimators, best first, in `table`: a row an ordered pair."""
+    """Every ordered pair of the drawn estimators, best first."""
 
     title: str
     split: SplitResults
     names: tuple[str, ...]
-    table: pd.DataFrame
+    pairs: tuple[Pair, ...]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row a pair."""
+        return pd.DataFrame([asdict(pair) for pair in self.pairs])
 
 
 def beats_of(
@@ -73,32 +105,20 @@ def beats_of(
         for row in _both(known[first], known[second], confidence)
     ]
     at = {name: i for i, name in enumerate(names)}
-    rows.sort(key=lambda row: (at[str(row["estimator"])], at[str(row["against"])]))
-    return Beats(results.study.title, data, names, pd.DataFrame(rows))
+    rows.sort(key=lambda pair: (at[pair.estimator], at[pair.against]))
+    return Beats(results.study.title, data, names, tuple(rows))
 
 
-def _both(a: Estimator, b: Estimator, confidence: float) -> Iterator[dict[str, object]]:
+def _both(a: Estimator, b: Estimator, confidence: float) -> Iterator[Pair]:
     """That `a` beats `b`, and that `b` beats `a`, which is what is left."""
     try:
         found = probability_nearer(a.errors, b.errors, confidence=confidence)
         value, low, high = found.value, found.low, found.high
     except TooFewSeedsError:
         value, low, high = share_nearer(a.errors, b.errors), np.nan, np.nan
-    yield _row(a, b, value, low, high)
-    yield _row(b, a, 1 - value, 1 - high, 1 - low)
-
-
-def _row(a: Estimator, b: Estimator, value: float, low: float, high: float) -> dict[str, object]:
-    return {
-        "estimator": a.name,
-        "against": b.name,
-        "p_beats": value,
-        "low": low,
-        "high": high,
-        "seeds": len(a.ok),
-        "seeds_against": len(b.ok),
-        "images": a.errors.shape[-1],
-    }
+    images = a.errors.shape[-1]
+    yield Pair(a.name, b.name, value, low, high, len(a.ok), len(b.ok), images)
+    yield Pair(b.name, a.name, 1 - value, 1 - high, 1 - low, len(b.ok), len(a.ok), images)
 
 
 def plot_beats(beats: Beats) -> Figure:
@@ -122,14 +142,15 @@ def plot_beats(beats: Beats) -> Figure:
             note=_note(beats, roomy),
         )
         axes = canvas.axes(left, HEAD, width * len(names), height * len(names))
-        for row in beats.table.to_dict("records"):
-            at = place[row["against"]], place[row["estimator"]]
-            _cell(axes, at, row["p_beats"], row["low"], row["high"], roomy=roomy)
+        for pair in beats.pairs:
+            _cell(axes, (place[pair.against], place[pair.estimator]), pair, roomy=roomy)
         for i in range(len(names)):
             axes.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, color=BAND, linewidth=0))
         axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5))
         axes.set_xticks(range(len(names)), LETTERS[: len(names)])
         axes.set_yticks(range(len(names)), labels)
+        for label, name in zip(axes.get_yticklabels(), names, strict=True):
+            hover(label, name)
         axes.tick_params(length=0, labeltop=True, labelbottom=False, bottom=False)
         axes.grid(visible=False)
         for spine in axes.spines.values():
@@ -137,21 +158,19 @@ def plot_beats(beats: Beats) -> Figure:
         return canvas.figure
 
 
-def _cell(
-    axes: Axes, at: tuple[int, int], value: float, low: float, high: float, *, roomy: bool
-) -> None:
+def _cell(axes: Axes, at: tuple[int, int], pair: Pair, *, roomy: bool) -> None:
     x, y = at
+    value = pair.p_beats
     colour = BLUE if value > 0.5 else ORANGE
     strength = STRONGEST * 2 * abs(value - 0.5)
     axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=colour, alpha=strength, linewidth=0))
-    clear = low > 0.5 or high < 0.5
-    weight = "bold" if clear else "normal"
-    interval = roomy and np.isfinite(low)
+    weight = "bold" if pair.low > 0.5 or pair.high < 0.5 else "normal"
     style: Style = {"ha": "center", "va": "center", "color": INK}
-    axes.text(x, y - 0.17 * interval, percent(value), size=SMALL, weight=weight, **style)
-    if interval:
-        text = f"[{percent(low)}, {percent(high)}]"
-        axes.text(x, y + 0.2, text, size=SMALL - 1, **style)
+    drop = 0.17 if roomy and pair.interval else 0.0
+    share = axes.text(x, y - drop, percent(value), size=SMALL, weight=weight, **style)
+    hover(share, pair.words)
+    if drop:
+        axes.text(x, y + 0.2, pair.interval, size=SMALL - 1, **style)
 
 
 def percent(share: float) -> str:

@@ -26,6 +26,7 @@ from ablations.report.plots.style import (
     Style,
     log_axis,
     page,
+    shorten,
     titled,
 )
 from ablations.report.plots.summary import interval_of, summarise
@@ -36,6 +37,8 @@ FOOTER = 0.5
 NAMED = 3  # variants, up to which all have a letter; of more, whose letters might meet, those on a front
 WHISKERS = 300  # variants, up to which intervals are drawn
 LETTERS = string.ascii_uppercase  # of variants, best first
+NAME = 3.5  # inches of a name under the figure, longer ones are shortened in the middle
+NEAR = 0.12, 0.14  # inches between points that share a label
 COSTS = {"seconds": "training time of a cell (s, median)", "parameters": "parameters"}
 
 
@@ -78,9 +81,12 @@ def plot_cost(
             axes.set_ylabel("MSE (log scale)" if i == 0 else "")
             axes.tick_params(labelsize=SMALL)
             _draw(axes, costs[cost], errors, ends, fronts[cost])
-            for j, letter in letters.items():
-                if (few or j in fronts[cost]) and np.isfinite(costs[cost][j]):
-                    _letter(axes, letter, (costs[cost][j], errors[j]))
+            drawn = {
+                letter: (float(costs[cost][j]), float(errors[j]))
+                for j, letter in letters.items()
+                if (few or j in fronts[cost]) and np.isfinite(costs[cost][j])
+            }
+            _letters(axes, drawn)
         return canvas.figure
 
 
@@ -110,7 +116,7 @@ def cost_data(
 
 
 def _note(split: SplitResults, names: Sequence[str], letters: Mapping[int, str]) -> str:
-    named = "; ".join(f"{letter} {names[i]}" for i, letter in letters.items())
+    named = "; ".join(f"{letter} {shorten(names[i], NAME, SMALL)}" for i, letter in letters.items())
     whiskers = f" with its {interval_of(split)}" if len(names) <= WHISKERS else ""
     return (
         f"A point is a variant's mean over seeds and the {len(split.params):,} images of {split.name}{whiskers}; "
@@ -121,9 +127,19 @@ def _note(split: SplitResults, names: Sequence[str], letters: Mapping[int, str])
     )
 
 
-def _letter(axes: Axes, letter: str, at: tuple[float, float]) -> None:
+def _letters(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """Each beside its point; those of points that lie too close for two are one label."""
     style: Style = {"size": SMALL, "weight": "bold", "color": INK}
-    axes.annotate(letter, at, xytext=(5, 3), textcoords="offset points", **style)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    near = np.array(NEAR) * figure.dpi
+    left = {letter: axes.transData.transform(at) for letter, at in points.items()}
+    while left:
+        first = next(iter(left))
+        together = [x for x, at in left.items() if (np.abs(at - left[first]) < near).all()]
+        text = "".join(together)
+        axes.annotate(text, points[first], xytext=(5, 3), textcoords="offset points", **style)
+        left = {letter: at for letter, at in left.items() if letter not in together}
 
 
 def pareto_front(costs: FloatArray, errors: FloatArray) -> npt.NDArray[np.intp]:

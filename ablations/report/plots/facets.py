@@ -45,7 +45,8 @@ from ablations.report.plots.summary import (
 from linefit.known_risk import FLOOR, REFERENCE
 
 ROW = 0.22  # inches
-WIDTH, GUTTER = 1.9, 0.14  # inches of a panel and between two
+WIDTH, GUTTER = 8.0, 0.14  # inches of all panels and between two
+NARROW, WIDE = 1.8, 3.2  # inches of a panel
 LABEL = 3.4  # inches of a row's name, longer ones are shortened in the middle
 HEADER, FOOTER = 0.42, 0.5
 MOST_ROWS = 40
@@ -139,18 +140,19 @@ def plot_facets(facets: Facets) -> Figure:
     left = GAP + max(text_inches(label, weight="bold") for label in labels)
     height = ROW * len(lines)
     n = len(facets.columns)
+    width = min(max(WIDTH / n, NARROW), WIDE)
     place = {row: y for y, (_, row) in enumerate(lines) if row is not None}
     limits = data_limits(facets.summaries, list(facets.yardsticks.values()))
     with mpl.rc_context(THEME):
         canvas = page(
-            left + n * WIDTH + (n - 1) * GUTTER + 0.1,
+            left + n * width + (n - 1) * GUTTER + 0.1,
             HEADER + height + FOOTER,
             title=titled(facets.title, f"MSE by {facets.across} on {facets.split.name}"),
             note=_note(facets),
             legend=_legend(facets),
         )
         for i, level in enumerate(facets.columns):
-            axes = canvas.axes(left + i * (WIDTH + GUTTER), HEADER, WIDTH, height)
+            axes = canvas.axes(left + i * (width + GUTTER), HEADER, width, height)
             log_axis(axes, "x", *limits, most=5)
             axes.set_ylim(len(lines) - 0.5, -0.5)
             axes.grid(visible=False, axis="y")
@@ -161,7 +163,7 @@ def plot_facets(facets: Facets) -> Figure:
                 draw_line(axes, name, value)
             _draw(axes, facets, level, place, MARKS[i])
             axes.set_title(
-                f"{facets.across}\n{shorten(level, WIDTH, FONT)}", loc="left", pad=4, size=FONT
+                f"{facets.across}\n{shorten(level, width, FONT)}", loc="left", pad=4, size=FONT
             )
             axes.set_xlabel("MSE (log scale)")
         return canvas.figure

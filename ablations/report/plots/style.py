@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
-import re
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
@@ -28,6 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ablations.records.files import replacing
+from ablations.report.plots.svg import HOVER, finished
 
 # In a page these change with the reader's light or dark mode (`ablations.report.inline`): use no colour besides them.
 INK, MUTED, TRACK, GRID, BAND, PAPER = (
@@ -75,7 +74,6 @@ GAP = 0.08  # inches between axes and text
 MARGIN = 0.15  # inches around the page
 LINE = 1.45  # line height in units of the font size
 NOTE = "note"  # the gid of the text under the body
-HOVER = "hover: "  # begins the gid of what has a text to hover for
 HINTING = 1.05  # at screen resolution glyphs are moved to whole pixels, and lines of text get so much wider
 LEGEND_HANDLE = 0.45  # inches a legend entry takes besides its text
 
@@ -281,15 +279,5 @@ def save(figure: Figure, stem: Path) -> list[Path]:
             figure.savefig(path, dpi=150, metadata=text)
         with replacing(paths[1]) as path:
             figure.savefig(path, metadata={**text, "Date": None})
-            path.write_text(_with_hover(path.read_text(encoding="utf-8")), encoding="utf-8")
+            path.write_text(finished(path.read_text(encoding="utf-8")), encoding="utf-8")
     return paths
-
-
-def _with_hover(svg: str) -> str:
-    """Groups whose id is a text to hover for get it as their title, and an id as others have."""
-    numbers = itertools.count(1)
-    return re.sub(
-        f'<g id="{HOVER}([^"]*)">',
-        lambda found: f'<g id="hover_{next(numbers)}"><title>{found[1]}</title>',
-        svg,
-    )

@@ -37,6 +37,7 @@ from ablations.report.plots.profiles import plot_profiles, profiles_of
 from ablations.report.plots.style import (
     BLUE,
     PURPLE,
+    THEME,
     save,
     shorten,
     text_inches,
@@ -44,6 +45,7 @@ from ablations.report.plots.style import (
     wrap,
 )
 from ablations.report.plots.summary import summarise
+from ablations.report.plots.svg import finished
 from ablations.report.plots.where import BINS, FEWEST, groups, where_data
 from ablations.statistics import crossed_mean
 from linefit.images import lab_images
@@ -250,6 +252,40 @@ def test_names_and_means_tell_their_numbers_under_the_pointer(tmp_path):
     ids = re.findall(r'id="([^"]*)"', svg)
     assert len(ids) == len(set(ids))
     assert not [name for name in ids if re.search(r"\s", name)]
+
+
+def test_a_short_svg_has_every_glyph_and_point_where_matplotlib_put_it(tmp_path):
+    figure = plot_where(synthetic_results(2, 3, 60), "test")
+    with mpl.rc_context(THEME):
+        figure.savefig(tmp_path / "long.svg", metadata={"Date": None})
+    long = (tmp_path / "long.svg").read_text(encoding="utf-8")
+    short = finished(long)
+    assert len(short) < 0.8 * len(long)
+    letters = re.compile(r'<use xlink:href="#[^"]+"(?: transform="translate\((\S+) (\S+)\)")?/>')
+    placed = re.compile(r'<use xlink:href="#g\d+"(?: x="([^"]+)")?(?: y="([^"]+)")?/>')
+    before, after = (
+        np.array(
+            [[float(place or 0) for place in found.groups()] for found in pattern.finditer(svg)]
+        )
+        for pattern, svg in ((letters, long), (placed, short))
+    )
+    np.testing.assert_allclose(after, before, atol=0.051)
+    paths = [re.findall(r' d="([^"]*)"', svg) for svg in (long, short)]
+    before, after = (np.array(re.findall(r"-?[\d.]+", " ".join(d)), dtype=float) for d in paths)
+    np.testing.assert_allclose(after, before, atol=0.0101)
+    ids = re.findall(r'\bid="([^"]+)"', short)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', short)) <= set(ids)
+
+
+def test_letters_of_points_that_lie_together_are_one_label():
+    results = synthetic_results(3, 3, 60)
+    split = results.splits["test"]
+    same = tuple(replace(v, predictions=split.variants[0].predictions) for v in split.variants)
+    cells = results.cells.assign(seconds=10.0)
+    equal = replace(results, cells=cells, splits={"test": replace(split, variants=same)})
+    for axes in plot_cost(equal, "test").axes:
+        assert [text.get_text() for text in axes.texts] == ["ABC"]
 
 
 def test_many_very_long_names_keep_rows_narrow_and_stand_whole_under_the_pointer(tmp_path):
