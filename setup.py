@@ -20,6 +20,7 @@ setup(
             extra_compile_args=[
                 "-std=c++17",
                 "-O3",
+                "-fwrapv",  # GCC 12 spills the sums of products to the stack without it
                 "-g0",
                 "-fno-math-errno",
                 "-fvisibility=hidden",

@@ -25,7 +25,7 @@ struct Forward {
         Buffer<T> gradient;           // with respect to values
     };
 
-    static constexpr int AHEAD = 16;  // entries of a list by which memory is asked for in advance
+    static constexpr int AHEAD = 32;  // entries of a list by which memory is asked for in advance
 
     const Program program;
     const Layout layout;
@@ -33,6 +33,7 @@ struct Forward {
     const Tables* tables = nullptr;
     const T* theta = nullptr;
     bool complete = false;  // parameters are not all finite
+    bool trains = false;    // what backward reads is kept
     Layer layer[MAX_DEPTH + 1];
     int64_t images = 0;
     const int64_t* order = nullptr;
@@ -71,9 +72,17 @@ struct Forward {
             collect(layer[l], layer[l - 1]);
             background(l);
             multiply_taps(l);
+            if (l == program.depth && pools_sums()) return;
             if (l < program.depth || program.pools_differences()) sum_taps<true>(l);
             else sum_taps<false>(l);
         }
+    }
+
+    // Whether pooling takes the last layer's nodes as they are summed, instead of reading them again: where each of
+    // them is read by one image alone. Their values are written only if a gradient will ask for them.
+    bool pools_sums() const {
+        const bool knows = program.pooling == POOL_MAX || program.pooling == POOL_AVERAGE || program.pooling == POOL_SUM;
+        return knows && !last().level->shared;
     }
 
     // The nodes of the batch, in the order of the data set's if it shares them, their edges, and the images' rows.
@@ -170,30 +179,41 @@ struct Forward {
     void sum_columns(int l, int column) {
         Layer& at = layer[l];
         const size_t out = at.stride;
-        const T* product = products.data + column;
-        T *z = at.z.data + column, *difference = at.difference.data + column;
-        const uint32_t* edge = at.edge.data;
-        const uint32_t edges = at.first.data[at.nodes];
-        for (int64_t p = 0; p < at.nodes; ++p) {
+        T *z = at.z.data + at.classes * out + column, *difference = at.difference.data + column;
+        each_sum<V>(l, column, 0, at.nodes, [=](int64_t p, int v, Vec before, Vec change) {
+            const Vec after = before + change;
+            K::store(z + p * out + v * LANES, after);
+            if (DIFFERENCE) K::store(difference + p * out + v * LANES, difference_of(before, change));
+        });
+    }
+
+    // What a change before ReLU is after it. Where both values are positive it is the change itself, the same for many
+    // nodes.
+    static Vec difference_of(Vec before, Vec change) {
+        const Vec after = before + change, clipped = K::relu(after) - K::relu(before);
+        const Ints linear = (before > Vec{}) & (after > Vec{});
+        return linear ? change : clipped;
+    }
+
+    // `visit(node, vector, before, change)` for some nodes: V vectors of their class from a column on, and what their
+    // edges add to them.
+    template <int V, class Visit>
+    void each_sum(int l, int column, int64_t begin, int64_t end, Visit visit) {
+        const Layer& at = layer[l];
+        const size_t out = at.stride;
+        const T *product = products.data + column, *z = at.z.data + column;
+        const uint32_t *first = at.first.data, *edge = at.edge.data;
+        const uint32_t edges = first[at.nodes];
+        for (int64_t p = begin; p < end; ++p) {
             Vec change[V] = {};
-            for (uint32_t e = at.first.data[p]; e < at.first.data[p + 1]; ++e) {
+            for (uint32_t e = first[p]; e < first[p + 1]; ++e) {
                 const T* next = product + size_t(edge[e + AHEAD < edges ? e + AHEAD : e]) * out;
                 for (int v = 0; v < V; ++v) __builtin_prefetch(next + v * LANES);
                 const T* from = product + size_t(edge[e]) * out;
                 for (int v = 0; v < V; ++v) change[v] += K::load(from + v * LANES);
             }
             const T* base = z + at.base.data[p] * out;
-            T* to = z + (at.classes + p) * out;
-            for (int v = 0; v < V; ++v) {
-                Vec before = K::load(base + v * LANES), after = before + change[v];
-                K::store(to + v * LANES, after);
-                if (DIFFERENCE) {
-                    // Where both are positive the difference is the change itself, the same for many nodes.
-                    Vec clipped = K::relu(after) - K::relu(before);
-                    Ints linear = (before > Vec{}) & (after > Vec{});
-                    K::store(difference + p * out + v * LANES, linear ? change[v] : clipped);
-                }
-            }
+            for (int v = 0; v < V; ++v) visit(p, v, K::load(base + v * LANES), change[v]);
         }
     }
 };

@@ -79,28 +79,49 @@ struct Maximum : Backward<T, LANES, ROWS> {
         const T* z = at.z.data + at.classes * stride + column;
         const int64_t total = start[count];
         for (int64_t n = 0; n < count; ++n) {
-            const int64_t begin = start[n], end = start[n + 1];
-            Vec value[V];
-            Ints where[V];
-            for (int v = 0; v < V; ++v) value[v] = Vec{} - T(__builtin_inf()), where[v] = Ints{} - 1;
-            for (int64_t i = begin; i < end; ++i) {
-                const T* next = z + row[i + AHEAD < total ? i + AHEAD : i] * stride;
-                for (int v = 0; v < V; ++v) {
-                    __builtin_prefetch(next + v * LANES);
-                    Vec here = K::load(z + row[i] * stride + v * LANES);
-                    Ints larger = (here > value[v]) | (here != here);  // NaN wins, as in a dense pool
-                    value[v] = larger ? here : value[v];
-                    where[v] = larger ? Ints{} + typename K::Int(row[i]) : where[v];
+            Largest<V> largest;
+            if (this->pools_sums()) {
+                this->template each_sum<V>(program.depth, column, start[n], start[n + 1],
+                                           [&](int64_t p, int v, Vec before, Vec change) {
+                                               largest.see(v, before + change, int32_t(p));
+                                           });
+            } else {
+                for (int64_t i = start[n]; i < start[n + 1]; ++i) {
+                    const T* next = z + row[i + AHEAD < total ? i + AHEAD : i] * stride;
+                    for (int v = 0; v < V; ++v) {
+                        __builtin_prefetch(next + v * LANES);
+                        largest.see(v, K::load(z + row[i] * stride + v * LANES), row[i]);
+                    }
                 }
             }
-            for (int v = 0; v < V; ++v) {
-                K::store(top + n * pitch + column + v * LANES, value[v]);
-                for (int i = 0; i < LANES; ++i)
-                    chosen.data[n * stride + column + v * LANES + i] =
-                        where[v][i] < 0 ? -1 : at.classes + int32_t(where[v][i]);
-            }
+            largest.tell(top + n * pitch + column, chosen.data + n * stride + column, at.classes);
         }
     }
+
+    // The largest values seen, channel by channel, and whose they are.
+    template <int V>
+    struct Largest {
+        Vec value[V];
+        Ints where[V];
+
+        Largest() {
+            for (int v = 0; v < V; ++v) value[v] = Vec{} - T(__builtin_inf()), where[v] = Ints{} - 1;
+        }
+
+        void see(int v, Vec here, int32_t node) {
+            const Ints larger = (here > value[v]) | (here != here);  // NaN wins, as in a dense pool
+            value[v] = larger ? here : value[v];
+            where[v] = larger ? Ints{} + typename K::Int(node) : where[v];
+        }
+
+        void tell(T* top, int32_t* row, int classes) const {
+            for (int v = 0; v < V; ++v) {
+                K::store(top + v * LANES, value[v]);
+                for (int i = 0; i < LANES; ++i)
+                    row[v * LANES + i] = where[v][i] < 0 ? -1 : classes + int32_t(where[v][i]);
+            }
+        }
+    };
 
     // Through the global maximum and the last convolution at once: the gradient reaches one patch an image and channel.
     // `features` [window of an image][channel] and their gradient `g`.

@@ -122,6 +122,7 @@ struct Step : Flatten<T, LANES, ROWS> {
 
     double train(const DataSet<T>& data, const Parameters<T>& parameters, const T* targets, const Steps& steps) {
         this->bind(*data.tables, data.constants);
+        this->trains = true;
         T* theta = parameters.theta;
         this->theta = theta;
         this->positions = parameters.positions;
@@ -164,6 +165,7 @@ struct Step : Flatten<T, LANES, ROWS> {
     void predict(const DataSet<T>& data, const Parameters<T>& parameters, const int64_t* order, int64_t count,
                  int64_t some, T* out) {
         this->bind(*data.tables, data.constants);
+        this->trains = false;
         this->theta = parameters.theta;
         this->positions = parameters.positions;
         this->complete = !finite(this->theta, layout.size);
