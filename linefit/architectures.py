@@ -15,6 +15,7 @@ The registry is `linefit.levels.ARCHITECTURES`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -144,6 +145,16 @@ def build(
             head=head,
             padding=padding,
         )
+
+
+def net_at(net: nn.Module, levels: Mapping[str, Any], dim: int) -> nn.Module:
+    """The net of these levels for images `(N, 1, dim, dim)`, with the parameters of `net`, where and as those are.
+
+    Raises RuntimeError where it has others at that size.
+    """
+    made = build(**levels, dim=dim, seed=0).to(next(net.parameters()))
+    made.load_state_dict(net.state_dict())
+    return made
 
 
 def net_of_its_own(

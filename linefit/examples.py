@@ -11,6 +11,7 @@ from torch import Tensor
 
 from linefit.engines import ImageSource, ResolvedEngine, image_source
 from linefit.images import LineImages, fresh_images
+from linefit.prior import Region
 from linefit.protocol import Loss, Protocol, Target
 from linefit.splits import training_images
 from linefit.targets import targets_of
@@ -43,13 +44,14 @@ def examples_of(
 @functools.cache
 def _fixed_examples(
     size: int,
+    region: Region,
     target: Target,
     loss: Loss,
     engine: ResolvedEngine,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Examples:
-    return examples_of(training_images(size), target, loss, engine, dtype, device)
+    return examples_of(training_images(size, region), target, loss, engine, dtype, device)
 
 
 def training_examples(
@@ -63,14 +65,15 @@ def training_examples(
 
     What epochs share is made once, what cells share once a process.
     """
-    size, form = protocol.train_size, (protocol.target, protocol.loss, engine, dtype, device)
+    size, region = protocol.train_size, protocol.training_region
+    form = (protocol.target, protocol.loss, engine, dtype, device)
     match protocol.training_set:
         case "fixed":
-            once = _fixed_examples(size, *form)
+            once = _fixed_examples(size, region, *form)
         case "per_seed":
-            once = examples_of(fresh_images(size, seed), *form)
+            once = examples_of(fresh_images(size, seed, region=region), *form)
         case "fresh":
             return lambda epoch: examples_of(
-                fresh_images(size, seed, first=(epoch - 1) * size), *form
+                fresh_images(size, seed, first=(epoch - 1) * size, region=region), *form
             )
     return lambda _: once

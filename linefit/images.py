@@ -13,7 +13,7 @@ from typing import SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from linefit.prior import MIN_LIT
+from linefit.prior import MIN_LIT, Region
 
 LAB_DIM = 40  # side length of the lab's images, in pixels
 MIN_DIM = MIN_LIT  # a smaller image has no room for that many columns
@@ -28,6 +28,7 @@ class LineImages:
 
     pixels: npt.NDArray[np.bool_]  # (N, dim, dim), True where lit
     params: npt.NDArray[np.float32]  # (N, 2) slope, intercept
+    region: Region = "all"  # that lines were drawn from
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -35,10 +36,24 @@ class LineImages:
 
 @dataclass(frozen=True)
 class Split:
-    """Images `0 .. size - 1` at `random_offset`."""
+    """Images `0 .. size - 1` at `random_offset`, of `dim` x `dim` pixels, of lines of a region."""
 
     size: int
     random_offset: int
+    dim: int = LAB_DIM
+    region: Region = "all"
+
+    @property
+    def words(self) -> str:
+        """In what its images are not the lab's; empty for those that are."""
+        found = [f"of {self.dim} x {self.dim} pixels"] if self.dim != LAB_DIM else []
+        return " ".join(found + ([REGION_WORDS[self.region]] if self.region != "all" else []))
+
+
+REGION_WORDS: dict[Region, str] = {
+    "quadrant": "of lines with positive slope and positive intercept",
+    "without_quadrant": "of lines without positive slope and positive intercept together",
+}
 
 
 SPLITS: dict[str, Split] = {
@@ -49,6 +64,11 @@ SPLITS: dict[str, Split] = {
     "test_large": Split(50_000, 10_000_000),
     # The first images of that, for grids so wide that to evaluate them would take longer than to train them.
     "test_large_20000": Split(20_000, 10_000_000),
+    # What nets may never have seen: lines of the quadrant that training can leave out, and images of other sizes.
+    "held_out_region": Split(10_000, 20_000_000, region="quadrant"),
+    "image_size_32": Split(10_000, 21_000_000, dim=32),
+    "image_size_56": Split(10_000, 22_000_000, dim=56),
+    "image_size_80": Split(10_000, 23_000_000, dim=80),
 }
 
 
@@ -61,20 +81,23 @@ STREAM_STRIDE = 1_244_266_769  # nearest to STREAMS over the golden ratio withou
 
 def of_lab_prior(split: str) -> bool:
     """Whether a split's images are draws of the lab's generator as it is, whose population is known."""
-    found = SPLITS[split]
-    return found == Split(found.size, found.random_offset)
+    found = SPLITS.get(split)
+    return found is not None and found == Split(found.size, found.random_offset)
 
 
 def lab_split(name: str) -> LineImages:
-    """The 40x40 images of a split in `SPLITS`. Raises ValueError for another name."""
+    """The images of a split in `SPLITS`. Raises ValueError for another name."""
     if name not in SPLITS:
         raise ValueError(f"split {name!r} is not one of {', '.join(SPLITS)}")
     split = SPLITS[name]
-    return lab_images(split.size, random_offset=split.random_offset)
+    return lab_images(split.size, split.dim, split.random_offset, split.region)
 
 
 def lab_images(
-    size: SupportsIndex, dim: SupportsIndex = LAB_DIM, random_offset: SupportsIndex = 0
+    size: SupportsIndex,
+    dim: SupportsIndex = LAB_DIM,
+    random_offset: SupportsIndex = 0,
+    region: Region = "all",
 ) -> LineImages:
     """Draw images `(size, dim, dim)` and their lines, image `i` from seed `i + random_offset`.
 
@@ -83,7 +106,8 @@ def lab_images(
         dx, dy ~ integers in [-10, 10);  c ~ integers in [-20, 20);  m = dy / dx
         20 columns x ~ integers in [0, dim);  y = round(m x + c) in float32, kept where 0 < y < dim
 
-    and again, from the same stream, until more than 2 pixels `(row dim - y, column x)` are lit.
+    and again, from the same stream, until more than 2 pixels `(row dim - y, column x)` are lit and the line is of the
+    region. So an image of which the lab's line is of the region is the lab's.
     torch takes seeds in [-2^63, 2^64), of which the CPU generator sees the low 32 bits.
     Raises ValueError for a negative size, a dim below 3 and seeds that torch does not take.
     """
@@ -103,11 +127,12 @@ def lab_images(
     from linefit.streams import draw
 
     first = np.uint32(offset % 2**32)
-    draw(first + np.arange(size, dtype=np.uint32), pixels, params)
-    return LineImages(pixels, params)
+    seeds = first + np.arange(size, dtype=np.uint32)
+    draw(seeds, pixels, params, region != "without_quadrant", region != "quadrant")
+    return LineImages(pixels, params, region)
 
 
-def fresh_images(size: int, stream: int, *, first: int = 0) -> LineImages:
+def fresh_images(size: int, stream: int, *, first: int = 0, region: Region = "all") -> LineImages:
     """40x40 training images `first .. first + size - 1` of a stream: drawn as the lab draws, from seeds of their own.
 
     Image `i` has the seed 2^31 + (stream x 1,244,266,769 mod 2,013,265,920) + i, of which there are 2^27. No split
@@ -122,7 +147,7 @@ def fresh_images(size: int, stream: int, *, first: int = 0) -> LineImages:
             f"images {first} to {first + size - 1} of a stream: it has 0 to {MOST_FRESH - 1}"
         )
     start = FRESH_SEEDS.start + stream * STREAM_STRIDE % STREAMS
-    return lab_images(size, random_offset=start + first)
+    return lab_images(size, random_offset=start + first, region=region)
 
 
 def rounded_line(

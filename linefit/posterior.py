@@ -18,8 +18,8 @@ import numpy.typing as npt
 from numba import njit
 
 from linefit.closed_form import FloatArray
-from linefit.images import Indices, Pixels, rounded_line
-from linefit.prior import INTERCEPT_RANGE, MIN_LIT, POINTS, SLOPE_RANGE
+from linefit.images import REGION_WORDS, Indices, Pixels, rounded_line
+from linefit.prior import INTERCEPT_RANGE, MIN_LIT, POINTS, SLOPE_RANGE, Region, in_region
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,21 @@ class Posterior:
         )
 
 
-def posterior_mean(pixels: Pixels) -> FloatArray:
+def posterior_mean(pixels: Pixels, region: Region = "all") -> FloatArray:
     """Mean `(N, 2)` of the posterior given images `(N, dim, dim)`; raises like `posterior`."""
-    return posterior(pixels).mean
+    return posterior(pixels, region).mean
 
 
-def posterior_mode(pixels: Pixels) -> FloatArray:
+def posterior_mode(pixels: Pixels, region: Region = "all") -> FloatArray:
     """Most probable line `(N, 2)` given images `(N, dim, dim)`; raises like `posterior`."""
-    return posterior(pixels).mode
+    return posterior(pixels, region).mode
 
 
-def posterior(pixels: Pixels) -> Posterior:
-    """The posterior over `(slope, intercept)` given each of the images `(N, dim, dim)`.
+def posterior(pixels: Pixels, region: Region = "all") -> Posterior:
+    """The posterior over `(slope, intercept)` given each of the images `(N, dim, dim)`, whose lines are of a region.
 
+    The generator draws anew until a line is of the region, as it does until pixels are lit: by the same argument the
+    posterior is the lab's, restricted to the region.
     Raises ValueError for images that are not square, and for one that the generator cannot draw.
     """
     pixels = np.asarray(pixels)
@@ -95,12 +97,15 @@ def posterior(pixels: Pixels) -> Posterior:
     lit = np.bincount(owner, minlength=count)
     prior, heights = lab_prior(), _visible_heights(dim)
     image, line = _lines_through(np.append(0, np.cumsum(lit)), site, _lines_by_pixel(dim))
+    own = in_region(region, prior.slope, prior.intercept)[line]
+    image, line = image[own], line[own]
     possible = (lit >= MIN_LIT) & (lit <= POINTS) & (np.bincount(image, minlength=count) > 0)
     if not possible.all():
         first = np.flatnonzero(~possible)[0]
         raise ValueError(
             f"image {first} with {lit[first]} lit pixels is none of the lab's: those have "
             f"{MIN_LIT} to {POINTS}, all on the rounded form of one of its lines"
+            + ("" if region == "all" else f", here {REGION_WORDS[region]}")
         )
     visible = np.count_nonzero(heights, axis=0)
     weight = prior.probability[line] * lit_probability(dim)[visible[line], lit[image]]

@@ -19,6 +19,7 @@ Loss = Literal["mse", "huber", "l1", "cross_entropy"]
 Optimiser = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine"]
 Weights = Literal["last", "best", "average"]
+TrainingRegion = Literal["all", "without_quadrant"]
 # Beyond this many images the training split would reach into the seeds of val.
 MOST_TRAINING_IMAGES = SPLITS["val"].random_offset
 
@@ -48,6 +49,8 @@ class Protocol:
     tf32: bool = (
         False  # products read 10 bits of the mantissa instead of 23: faster, and on CUDA alone
     )
+    # lines of training and val: the lab's, or those outside of the quadrant that `held_out_region` evaluates
+    training_region: TrainingRegion = "all"
 
     def conflicts(self) -> list[tuple[str, str]]:
         """The settings that do not go together with the others, each with the reason."""

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from linefit.prior import INTERCEPT_RANGE, MIN_LIT, POINTS, SLOPE_RANGE
+from linefit.prior import INTERCEPT_RANGE, MIN_LIT, POINTS, SLOPE_RANGE, in_quadrant
 
 # An attempt at an image takes dx, dy, c and a (POINTS, 2) block; the lab overwrites its column 1.
 ATTEMPT_WORDS, USED_WORDS = 3 + 2 * POINTS, 3 + POINTS
@@ -20,11 +20,20 @@ LANES = 32  # streams seeded side by side: as many as fill the registers, with s
 Words = npt.NDArray[np.uint32]
 Pixels = npt.NDArray[np.bool_]
 
+_in_quadrant = njit(cache=True, nogil=True)(in_quadrant)
+
 
 @njit(cache=True, nogil=True)
-def draw(seeds: Words, pixels: Pixels, params: npt.NDArray[np.float32]) -> None:
+def draw(
+    seeds: Words,
+    pixels: Pixels,
+    params: npt.NDArray[np.float32],
+    inside: bool,
+    outside: bool,
+) -> None:
     """Draw an image for each of the seeds `(n,)` into zeroed `pixels` and `params`.
 
+    Lines in the quadrant (`linefit.prior`) are drawn if `inside`, the others if `outside`; one of both must be true.
     Streams go `LANES` at a time, each word of all of them before the next one: what a processor has vectors for.
     """
     states = np.empty((STATE_WORDS, LANES), np.uint32)
@@ -41,7 +50,9 @@ def draw(seeds: Words, pixels: Pixels, params: npt.NDArray[np.float32]) -> None:
             attempt += 1
             failed = 0
             for image in todo:
-                if not _attempt(words[:, image - start], pixels[image], params[image]):
+                if not _attempt(
+                    words[:, image - start], pixels[image], params[image], inside, outside
+                ):
                     todo[failed] = image
                     failed += 1
             todo = todo[:failed]
@@ -93,8 +104,11 @@ def _fill_words(states: Words, first: int, words: Words) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _attempt(words: Words, pixels: Pixels, params: npt.NDArray[np.float32]) -> bool:
-    """Draw an image from its used words. If too few pixels are lit, leave it black and return False."""
+def _attempt(
+    words: Words, pixels: Pixels, params: npt.NDArray[np.float32], inside: bool, outside: bool
+) -> bool:
+    """Draw an image from its used words. If too few pixels are lit, or the line is none of those that are asked for,
+    leave it black and return False."""
     # torch takes a word modulo the range, then adds the lower end.
     dx = np.float32(words[0] % np.uint32(2 * SLOPE_RANGE)) - np.float32(SLOPE_RANGE)
     dy = np.float32(words[1] % np.uint32(2 * SLOPE_RANGE)) - np.float32(SLOPE_RANGE)
@@ -103,6 +117,8 @@ def _attempt(words: Words, pixels: Pixels, params: npt.NDArray[np.float32]) -> b
         return False
     dim, lit = len(pixels), 0
     params[0], params[1] = dy / dx, c
+    if not (inside if _in_quadrant(params[0], params[1]) else outside):
+        return False
     for word in words[3:]:
         column = word % np.uint32(dim)
         y = np.rint(params[0] * np.float32(column) + c)

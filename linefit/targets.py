@@ -1,5 +1,6 @@
 """Targets: what a net is to say of an image, as the drawn line has it or as the exact posterior has it.
 
+The posterior is that of the region which the lines are drawn from: a target is to know of no other.
 The posterior mean has the same minimiser of the squared error as the drawn line, without the noise of the draw.
 """
 
@@ -19,7 +20,7 @@ from linefit.protocol import Loss, Target
 # Slope and intercept (N, 2), for the losses of a prediction.
 POINTS: dict[Target, Callable[[LineImages], FloatArray]] = {
     "truth": lambda images: images.params.astype(np.float64),
-    "posterior": lambda images: posterior(images.pixels).mean,
+    "posterior": lambda images: posterior(images.pixels, images.region).mean,
 }
 
 
@@ -30,7 +31,7 @@ def drawn_classes(images: LineImages) -> FloatArray:
 
 def marginals(images: LineImages) -> FloatArray:
     """The posterior's marginals `(N, S + I)`: over the prior's S slopes, then over its I intercepts, ascending."""
-    found = posterior(images.pixels)
+    found = posterior(images.pixels, images.region)
     return _distributions(found.image, found.params, found.probability, found.images)
 
 

@@ -6,7 +6,8 @@ To add one, write a function from images to lines and add one line. The estimato
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from typing import Protocol
 
 from linefit.closed_form import (
     Estimator,
@@ -19,27 +20,40 @@ from linefit.closed_form import (
     total_least_squares,
 )
 from linefit.images import LineImages
+from linefit.prior import Region
 
 
-def _without_training(estimator: Estimator) -> Callable[[LineImages], Estimator]:
-    return lambda _train: estimator
+class Constructor(Protocol):
+    """Makes an estimator from the training split and the region that the lines to be estimated are of."""
+
+    def __call__(self, train: LineImages, region: Region = "all") -> Estimator: ...
 
 
-def _posterior(name: str) -> Callable[[LineImages], Estimator]:
-    def constructor(_train: LineImages) -> Estimator:
-        # compiled by numba, which those who ask for names alone should not have to wait for
-        from linefit import posterior
+def _constant(train: LineImages, region: Region = "all") -> Estimator:  # noqa: ARG001
+    return constant(train)
 
-        estimator: Estimator = getattr(posterior, name)
+
+def _without_training(estimator: Estimator) -> Constructor:
+    def constructor(train: LineImages, region: Region = "all") -> Estimator:  # noqa: ARG001
         return estimator
 
     return constructor
 
 
-# Name -> constructor that is given the training split and returns the estimator, a map from images
-# `(N, dim, dim)` to slope and intercept `(N, 2)` float64.
-YARDSTICKS: dict[str, Callable[[LineImages], Estimator]] = {
-    "constant": constant,
+def _posterior(name: str) -> Constructor:
+    def constructor(train: LineImages, region: Region = "all") -> Estimator:  # noqa: ARG001
+        # compiled by numba, which those who ask for names alone should not have to wait for
+        from linefit import posterior
+
+        return functools.partial(getattr(posterior, name), region=region)
+
+    return constructor
+
+
+# Name -> constructor of an estimator, a map from images `(N, dim, dim)` to slope and intercept `(N, 2)` float64. Only
+# the posterior's make use of the region: they know the distribution that they are asked about, as a floor has to.
+YARDSTICKS: dict[str, Constructor] = {
+    "constant": _constant,
     "least_squares": _without_training(least_squares),
     "total_least_squares": _without_training(total_least_squares),
     "theil_sen": _without_training(theil_sen),

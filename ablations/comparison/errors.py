@@ -13,6 +13,8 @@ from ablations.comparison.metrics import METRICS, Metric, variant_errors, yardst
 from ablations.comparison.scored import PARTS, cell_scores, known_split, yardstick_score
 from ablations.records.results import SplitResults, StudyResults
 
+NOT_APPLICABLE = "not applicable"  # in the place of a cell's status
+
 
 def error_table(
     results: StudyResults, metrics: Collection[Metric] = tuple(METRICS.values())
@@ -25,8 +27,11 @@ def error_table(
       not ok counts as the constant predictor; where the population of the images is known, yardsticks have their exact
       values and the noise of the drawn lines is taken out of those of nets;
     - `regret`: the mean squared distance from the posterior mean, NaN where that is not known.
+
+    Cells of variants that cannot be evaluated on a split have the status `not applicable` there, and no errors.
     """
     frames = [pd.DataFrame(list(_rows(split, metrics))) for split in results.splits.values()]
+    frames += [pd.DataFrame(_not_applicable(results, split)) for split in results.splits.values()]
     frames += [split.errors for split in results.left_out.values()]
     return pd.concat(frames, ignore_index=True).astype({"seed": "Int64"})
 
@@ -69,6 +74,14 @@ def _rows(split: SplitResults, metrics: Collection[Metric]) -> Iterator[dict[str
             },
             "regret": np.nan if known is None else float(known.regrets(predictions).mean()),
         }
+
+
+def _not_applicable(results: StudyResults, split: SplitResults) -> list[dict[str, Any]]:
+    cells = results.cells[results.cells["variant"].isin(results.not_applicable(split.name))]
+    return [
+        _facts(split, "variant", name, int(seed), NOT_APPLICABLE)
+        for name, seed in zip(cells["variant"], cells["seed"], strict=True)
+    ]
 
 
 def _facts(

@@ -14,6 +14,7 @@ from ablations.comparison.stopping import FIXED, Stopping
 from ablations.comparison.wording import FEW_IMAGES_NOTE
 from ablations.records.results import StudyResults
 from ablations.statistics import SEEDS_FOR_VERDICT, rate_not_excluded
+from linefit.images import REGION_WORDS, SPLITS
 
 POPULATIONS = {
     "fixed": "given the one training set of {size} images that all networks share",
@@ -29,7 +30,21 @@ def population(results: StudyResults) -> str:
     size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     kinds = dict.fromkeys(protocol.training_set for protocol in protocols)
     words = [POPULATIONS[kind].format(size=size) for kind in kinds]
-    return f"new seeds and new images, {', or '.join(words)}"
+    regions = dict.fromkeys(protocol.training_region for protocol in protocols)
+    found = f"new seeds and new images, {', or '.join(words)}"
+    if list(regions) != ["all"]:
+        where = "" if len(regions) == 1 else ", where the study says so,"
+        found += f",{where} {REGION_WORDS['without_quadrant']}"
+    return found
+
+
+def _unlike_the_labs(split: str) -> str:
+    """What a split's images are, and what the yardsticks that know the distribution of lines take it to be."""
+    found = SPLITS[split]
+    words = f", {found.words}" if found.words else ""
+    if found.region != "all":
+        words += " (the posterior's mean, the floor, and its mode are those of this region's lines)"
+    return words
 
 
 def methods(
@@ -50,10 +65,16 @@ def methods(
     n_ok, n_cells = int(variants["n_ok"].sum()), int(variants["n_seeds"].sum())
     seeds = sorted(set(variants["n_seeds"]))
     known = bool(table["regret"].notna().any())
+    not_applicable = results.not_applicable(split)
     parts = [
-        f"Study `{results.study.name}`: {len(variants)} variants with {listed(seeds)} seeds each, {n_cells} trained "
-        f"networks, of which {n_ok} converged, and {len(yardsticks)} estimators without training, all evaluated "
-        f"on the same {n_images:,} images of split `{split}`."
+        f"Study `{results.study.name}`: {len(variants)} variants with {listed(seeds or [0])} seeds each, {n_cells} "
+        f"trained networks, of which {n_ok} converged, and {len(yardsticks)} estimators without training, all "
+        f"evaluated on the same {n_images:,} images of split `{split}`{_unlike_the_labs(split)}."
+        + (
+            f" Another {len(not_applicable)} variants cannot be evaluated on such images."
+            if not_applicable
+            else ""
+        )
         + stopping.methods(confidence, seeds),
         f"The measure is the {metric.words}"
         + (
@@ -81,7 +102,7 @@ def methods(
             if known
             else "; those of estimators without training are over images alone."
         ),
-        _excluded(max(seeds), stopping),
+        *([_excluded(max(seeds), stopping)] if seeds else []),
     ]
     family = int(table["p_holm"].notna().sum())
     if family:

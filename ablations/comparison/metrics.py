@@ -41,8 +41,8 @@ class Measure:
 class Metric(Measure):
     """A measure of predicted lines."""
 
-    # predictions (..., M, 2), truth (M, 2) -> errors (..., M)
-    errors: Callable[[FloatArray, FloatArray], ErrorArray]
+    # predictions (..., M, 2), truth (M, 2), side of the images in pixels -> errors (..., M)
+    errors: Callable[[FloatArray, FloatArray, int], ErrorArray]
     unit: str  # on axes
     output: str | None = None  # of `linefit.known_risk`, where a yardstick's mean is known
 
@@ -52,25 +52,25 @@ def squared(predictions: FloatArray, truth: FloatArray) -> ErrorArray:
     return (np.asarray(predictions, np.float64) - np.asarray(truth, np.float64)) ** 2
 
 
-def both(predictions: FloatArray, truth: FloatArray) -> ErrorArray:
+def both(predictions: FloatArray, truth: FloatArray, dim: int = LAB_DIM) -> ErrorArray:  # noqa: ARG001
     """The lab's loss of an image: the mean of the squared errors of slope (no unit) and intercept (pixels^2)."""
     mean: ErrorArray = squared(predictions, truth).mean(axis=-1)
     return mean
 
 
-def slope(predictions: FloatArray, truth: FloatArray) -> ErrorArray:
+def slope(predictions: FloatArray, truth: FloatArray, dim: int = LAB_DIM) -> ErrorArray:  # noqa: ARG001
     """Squared error of the slope, no unit."""
     return squared(predictions, truth)[..., 0]
 
 
-def intercept(predictions: FloatArray, truth: FloatArray) -> ErrorArray:
+def intercept(predictions: FloatArray, truth: FloatArray, dim: int = LAB_DIM) -> ErrorArray:  # noqa: ARG001
     """Squared error of the intercept, pixels^2."""
     return squared(predictions, truth)[..., 1]
 
 
-def distance(predictions: FloatArray, truth: FloatArray) -> ErrorArray:
+def distance(predictions: FloatArray, truth: FloatArray, dim: int = LAB_DIM) -> ErrorArray:
     """Largest distance of the true line inside the image from the predicted one, pixels."""
-    return largest_distance(predictions, truth, LAB_DIM)
+    return largest_distance(predictions, truth, dim)
 
 
 BOTH = "mean of the squared errors of slope (no unit) and intercept (pixels²)"
@@ -124,9 +124,9 @@ def find_metric(name: str) -> Metric:
 
 def variant_errors(split: SplitResults, variant: VariantResults, metric: str = "mse") -> ErrorArray:
     """Errors `(K, M)` of a variant; NaN rows for cells that failed."""
-    return find_metric(metric).errors(variant.predictions, split.params)
+    return find_metric(metric).errors(variant.predictions, split.params, split.dim)
 
 
 def yardstick_errors(split: SplitResults, name: str, metric: str = "mse") -> ErrorArray:
     """Errors `(M,)` of a yardstick."""
-    return find_metric(metric).errors(split.yardsticks[name], split.params)
+    return find_metric(metric).errors(split.yardsticks[name], split.params, split.dim)

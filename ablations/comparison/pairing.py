@@ -12,7 +12,7 @@ from ablations.comparison.aggregates import AGGREGATES
 from ablations.comparison.metrics import Metric
 from ablations.comparison.scored import Estimator
 from ablations.comparison.spelling import listed
-from ablations.records.results import SplitResults, StudyResults, VariantResults
+from ablations.records.results import SplitResults, StudyResults, VariantResults, by_weight
 from ablations.statistics import Comparison
 from ablations.study.problems import nearest
 
@@ -34,7 +34,7 @@ def shared_split(one: Side, other: Side, split: str | None) -> tuple[SplitResult
     if split is not None:
         chosen = one.results.split(split).name, other.results.split(split).name
     elif both:
-        chosen = (max(both, key=lambda name: len(one.results.splits[name].params)),) * 2
+        chosen = (by_weight({name: one.results.sizes[name] for name in both})[0],) * 2
     else:
         raise ValueError(
             f"{one.label} is evaluated on {listed(one.results.splits)}, {other.label} on "
@@ -57,6 +57,9 @@ def pairs_of(
     shared = [
         (variant, by_name[1][name]) for name, variant in by_name[0].items() if name in by_name[1]
     ]
+    for side, variants in zip((one, other), by_name, strict=True):
+        if not variants:
+            raise ValueError(f"{side.label}: no variant can be evaluated on {data[0].name}")
     if not shared:
         raise ValueError(
             f"{one.label} and {other.label} have no variant in common; name one of each, as in "

@@ -44,7 +44,12 @@ def reproducibility(results: StudyResults, confidence: float = 0.95) -> str:
             if failed
             else "(none failed)"
         )
-        + f", each evaluated on {images}; nothing was left out.",
+        + f", each evaluated on {images}; nothing was left out"
+        + (
+            ", but for splits that a network cannot be evaluated on, as the tables say."
+            if any(results.not_applicable(split) for split in results.sizes)
+            else "."
+        ),
         "Method: closed form, the variance components of seeds crossed with images, t quantiles with Satterthwaite's "
         "degrees of freedom, the delta method for logarithms and ratios."
         + stopping(results.looks, seeds).methods(confidence, seeds),

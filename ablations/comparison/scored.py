@@ -13,7 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ablations.comparison.metrics import METRICS, ErrorArray, FloatArray, Metric, find_metric
+from ablations.comparison.metrics import (
+    METRICS,
+    ErrorArray,
+    FloatArray,
+    Metric,
+    find_metric,
+    yardstick_errors,
+)
 from ablations.records.results import SplitResults, VariantResults
 from ablations.statistics import Known, KnownMeans, Side, controlled, score_failures
 from ablations.study.problems import nearest
@@ -67,7 +74,7 @@ class KnownSplit:
 
     def regrets(self, answers: FloatArray) -> ErrorArray:
         """`(..., M)` squared distances of answers from the posterior mean."""
-        return self.metric.errors(answers, self._yardstick(FLOOR))
+        return self.metric.errors(answers, self._yardstick(FLOOR), self.split.dim)
 
     def yardstick(self, name: str) -> Known | None:
         """The exact mean error of a yardstick; None for one that the table has not."""
@@ -125,7 +132,7 @@ def estimators(split: SplitResults, metric: str) -> dict[str, Estimator]:
         )
     for name in split.yardsticks:
         sides = {part: _yardstick_scores(split, name, part, wanted[part]) for part in wanted}
-        errors = METRICS[metric].errors(split.yardsticks[name], split.params)
+        errors = yardstick_errors(split, name, metric)
         none = np.array([], dtype=bool)
         side, known = sides[metric], wanted[metric] is not None
         found[name] = Estimator(name, False, errors, side, side, np.nan, known, none, _means(sides))
@@ -156,8 +163,9 @@ def _scored(
 ) -> ErrorArray:
     constant = None
     if CONSTANT in split.yardsticks:
-        constant = metric.errors(split.yardsticks[CONSTANT], truth)
-    return score_failures(metric.errors(variant.predictions, truth), variant.ok, constant)
+        constant = metric.errors(split.yardsticks[CONSTANT], truth, split.dim)
+    errors = metric.errors(variant.predictions, truth, split.dim)
+    return score_failures(errors, variant.ok, constant)
 
 
 def _variant_scores(
@@ -172,7 +180,7 @@ def _yardstick_scores(
     split: SplitResults, name: str, metric: str, known: KnownSplit | None
 ) -> Side:
     if known is None:
-        return METRICS[metric].errors(split.yardsticks[name], split.params)
+        return yardstick_errors(split, name, metric)
     # a yardstick that is not in the table is scored as a net of one seed
     return known.yardstick(name) or known.scores(known.regrets(split.yardsticks[name])[None])[0][0]
 

@@ -136,6 +136,8 @@ class Watch:
         for variant in self.study.variants:
             there = own.get(variant.name, [])
             keys = tuple(cell.key for cell in there)
+            if there and variant.not_applicable(self.split) is not None:
+                continue  # it has cells that are done, and nothing to show on this split
             if there and keys not in self.known:
                 statuses = [ended[key][0] for key in keys]
                 self.known[keys] = self._variant(store, variant, there, statuses)
@@ -163,7 +165,12 @@ class Watch:
             np.stack([self.lines[cell.key] for cell in cells]),
         )
         split = SplitResults(
-            self.split, params, (results,), self.yardsticks, of_lab_prior(self.split)
+            self.split,
+            params,
+            (results,),
+            self.yardsticks,
+            of_lab_prior(self.split),
+            dim=SPLITS[self.split].dim,
         )
         known = estimators(split, METRIC)
         scores, reference = known[variant.name].scores, known[REFERENCE].scores

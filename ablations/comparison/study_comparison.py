@@ -9,7 +9,7 @@ import functools
 import html
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -52,6 +52,7 @@ class StudyComparison:
     not allow it; `importance_note` says why. `methods`: a paragraph for a paper. `note`: that predictions are not among
     the exports; where they cannot be had `estimators` is empty, and what needs them raises ValueError. `stopping`:
     where seeds were added by looking at results, `confidence` and adjusted p-values are those over all looks.
+    `not_applicable`: variants that cannot be evaluated on the split, and so have no row, each with the reason.
     """
 
     study: str
@@ -68,6 +69,7 @@ class StudyComparison:
     estimators: Mapping[str, Estimator]
     note: str = ""
     stopping: Stopping = FIXED
+    not_applicable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def reference(self) -> str:
@@ -77,8 +79,12 @@ class StudyComparison:
 
     @property
     def notes(self) -> list[str]:
-        """What the marks in the table mean, and how to read it."""
-        return text.footnotes(self.table, self.reference) + self.stopping.notes(self.confidence)
+        """What the marks in the table mean, how to read it, and what it lacks."""
+        notes = text.footnotes(self.table, self.reference) + self.stopping.notes(self.confidence)
+        if self.not_applicable:
+            variants = int(self.table["kind"].eq("variant").sum()) + len(self.not_applicable)
+            notes.append(text.not_applicable_note(self.not_applicable, variants))
+        return notes
 
     @property
     def _interval(self) -> str:
@@ -209,16 +215,15 @@ class StudyComparison:
 
     def _document(self) -> dict[str, Any]:
         settings = {"study": self.study, **self._settings(), "looks": self.stopping.looks}
-        return settings | {"table": records(self.table)} | self.analysis
+        left_out = {"not_applicable": dict(self.not_applicable)}
+        return settings | left_out | {"table": records(self.table)} | self.analysis
 
     @property
     def analysis(self) -> dict[str, Any]:
         """What is said beyond the table, ready for JSON."""
-        return {
-            "importance": importance_document(self.importance),
-            "importance_note": self.importance_note,
-            "methods": self.methods,
-        }
+        importance = importance_document(self.importance)
+        words = {"importance_note": self.importance_note, "methods": self.methods}
+        return {"importance": importance, **words}
 
 
 def compare_study(
@@ -244,6 +249,12 @@ def compare_study(
     name = results.largest_split if split is None else split
     margin = results.study.margin if margin is None else margin
     chosen = find_metric(metric)
+    asked: dict[str, Any] = {
+        "study": results.study.name,
+        "split": name,
+        "metric": chosen,
+        "not_applicable": results.not_applicable(name),
+    }
     if name in results.left_out:
         parts = stored_comparison(
             results.left_out[name],
@@ -253,9 +264,7 @@ def compare_study(
             confidence=confidence,
         )
         ended = stopping(results.looks, parts["table"]["n_seeds"].dropna())
-        return StudyComparison(
-            study=results.study.name, split=name, metric=chosen, stopping=ended, **parts
-        )
+        return StudyComparison(stopping=ended, **asked, **parts)
     data = results.split(name)
     known = estimators(data, metric)
     ended = stopping(results.looks, (len(variant.seeds) for variant in data.variants))
@@ -273,10 +282,8 @@ def compare_study(
     words = text.words_for(reference.name, reference.is_variant)
     paragraph = methods(results, data.name, table, words, chosen, margin, confidence, note, ended)
     return StudyComparison(
-        study=results.study.name,
-        split=data.name,
+        **asked,
         against=reference.name,
-        metric=chosen,
         margin=margin,
         confidence=confidence,
         n_images=len(data.params),

@@ -12,7 +12,14 @@ from typing import Any
 import pandas as pd
 
 from ablations.comparison.metrics import Measure
-from ablations.comparison.spelling import number, p_value, share, two_digits, with_interval
+from ablations.comparison.spelling import (
+    listed,
+    number,
+    p_value,
+    share,
+    two_digits,
+    with_interval,
+)
 from ablations.comparison.stopping import FIXED, Stopping
 from ablations.comparison.table import ENOUGH_IMAGES
 from linefit.known_risk import CONSTANT, FLOOR, REFERENCE
@@ -23,6 +30,7 @@ FEW_IMAGES_NOTE = (
     "results/statistics/risk.md)."
 )
 BRIEF = 7  # columns of the brief table at most
+NAMED = 8  # variants that a note names for one reason at most
 PARTS = {
     "mse": "MSE",
     "slope_mse": "slope MSE",
@@ -150,6 +158,18 @@ def footnotes(table: pd.DataFrame, reference: str) -> list[str]:
             "these images."
         )
     return notes
+
+
+def not_applicable_note(reasons: Mapping[str, str], n_variants: int) -> str:
+    """Which variants have no row in a table, of `n_variants` in all, and why: `reasons` by variant."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(name)
+    told = [
+        f"{reason} ({listed(names[:NAMED])}{f' and {len(names) - NAMED} more' if len(names) > NAMED else ''})"
+        for reason, names in by_reason.items()
+    ]
+    return f"Not applicable to {len(reasons)} of {n_variants} variants, which have no row here: {'; '.join(told)}."
 
 
 def importance_display(table: pd.DataFrame, words: str = "MSE") -> pd.DataFrame:

@@ -19,7 +19,7 @@ import torch
 from ablations.study.outcome import Outcome
 from ablations.study.study import Cell
 from linefit.allocator import tune_allocator
-from linefit.architectures import build
+from linefit.architectures import build, net_at
 from linefit.engines import (
     ResolvedEngine,
     StreamedImages,
@@ -29,8 +29,11 @@ from linefit.engines import (
     set_precision,
 )
 from linefit.examples import Examples, training_examples
+from linefit.images import LAB_DIM, SPLITS
+from linefit.other_sizes import in_pixels
+from linefit.prior import Region
 from linefit.protocol import Protocol
-from linefit.splits import evaluation_images, training_images
+from linefit.splits import evaluation_images, training_images, validation_images
 from linefit.training import Training, cell_seeds, predict, steps_for, train
 
 DTYPE = torch.float32
@@ -44,14 +47,38 @@ def _predict_split(
     return predict(net, images, len(images.pixels)).float().cpu().numpy()
 
 
+def of_lab_size(cell: Cell) -> list[str]:
+    """The evaluation splits of a cell that every net can be evaluated on as it is."""
+    return [split for split in cell.splits if SPLITS[split].dim == LAB_DIM]
+
+
+def predict_other_sizes(
+    cell: Cell, net: torch.nn.Module, device: torch.device
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Split -> predictions `(M, 2)`, in pixels, of a cell's trained net on images of other sizes than the lab's.
+
+    A net of the size takes its parameters, and whichever engine suits that.
+    """
+    found, levels = {}, cell.variant.net
+    for split in cell.evaluated:
+        dim = SPLITS[split].dim
+        if dim != LAB_DIM:
+            other, pixels = net_at(net, levels, dim), evaluation_images(split).pixels
+            engine, _ = engine_for(other, pixels[:1], cell.protocol.engine, DTYPE, device)
+            if engine == "dense":
+                other = other.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            found[split] = in_pixels(_predict_split(other, split, engine, device), levels, dim)
+    return found
+
+
 @functools.cache
 def _evaluation(split: str, engine: ResolvedEngine, device: torch.device) -> StreamedImages:
     return StreamedImages(evaluation_images(split).pixels, engine, DTYPE, device)
 
 
 @functools.cache
-def _validation(engine: ResolvedEngine, device: torch.device) -> Examples:
-    images = evaluation_images("val")
+def _validation(region: Region, engine: ResolvedEngine, device: torch.device) -> Examples:
+    images = validation_images(region)
     params = torch.from_numpy(images.params).to(device=device, dtype=DTYPE)
     return Examples(image_source(images.pixels, engine, DTYPE, device), params)
 
@@ -127,14 +154,16 @@ def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], obje
         net,
         steps_for(net, protocol, engine),
         training_examples(protocol, cell.seed, engine, DTYPE, device),
-        _validation(engine, device),
+        _validation(protocol.training_region, engine, device),
         protocol,
         shuffle=torch.Generator().manual_seed(shuffle_seed),
         on_epoch=on_epoch,
     )
     predictions = {}
     if run.status == "ok":
-        predictions = {s: _predict_split(net, s, engine, device) for s in cell.splits}
+        own = of_lab_size(cell)
+        predictions = {split: _predict_split(net, split, engine, device) for split in own}
+        predictions |= predict_other_sizes(cell, net, device)
     parameters = sum(p.numel() for p in net.parameters())
     return finished(run, predictions, parameters, engine, message, device)
 

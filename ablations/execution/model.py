@@ -86,8 +86,9 @@ def sizes(variants: Iterable[Variant]) -> dict[str, Size]:
 
 
 def evaluated_images(cell: Cell) -> int:
-    """Images that a cell predicts once it is trained."""
-    return sum(SPLITS[split].size for split in cell.splits)
+    """Images that a cell predicts once it is trained; those of another size count by their sites."""
+    splits = [SPLITS[split] for split in cell.evaluated]
+    return sum(split.size * split.dim**2 for split in splits) // LAB_DIM**2
 
 
 def _size(variant: Variant) -> Size:

@@ -15,7 +15,15 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from ablations.execution.cells import DTYPE, failure, finished, prepare, train_cell
+from ablations.execution.cells import (
+    DTYPE,
+    failure,
+    finished,
+    of_lab_size,
+    predict_other_sizes,
+    prepare,
+    train_cell,
+)
 from ablations.execution.events import Apart
 from ablations.execution.jobs import packed_form
 from ablations.study.outcome import Outcome
@@ -96,8 +104,10 @@ def _train_delta_maps(
     pack = Pack(nets, shape, rates, training, protocol.batch_size, order_of=seeds.order_of)
     validation = _validation_tables(shape.convolutions, device)
     runs = seeds.train(pack, validation, on_epoch)
-    predictions = {split: _predict_split(pack, split) for split in job[0].splits}
-    return _outcomes(runs, predictions, nets, "pack", "", device)
+    predictions = {split: _predict_split(pack, split) for split in of_lab_size(job[0])}
+    nets = [net.to(device) for net in nets]
+    pack.write_to(nets)
+    return _outcomes(job, runs, predictions, nets, "pack", "", device)
 
 
 def _train_modules(
@@ -118,8 +128,9 @@ def _train_modules(
     rates = [cell.protocol.learning_rate for cell in job]
     pack = ModulePack(nets, protocol, rates, training, order_of=seeds.order_of)
     runs = seeds.train(pack, _validation_batches(engine, device), on_epoch)
-    predictions = {split: _predict_batches(pack, split, engine, device) for split in job[0].splits}
-    return _outcomes(runs, predictions, nets, f"{engine} pack", message, device)
+    own = of_lab_size(job[0])
+    predictions = {split: _predict_batches(pack, split, engine, device) for split in own}
+    return _outcomes(job, runs, predictions, nets, f"{engine} pack", message, device)
 
 
 def _engine(
@@ -183,6 +194,7 @@ class _Seeds:
 
 
 def _outcomes(
+    job: Sequence[Cell],
     runs: Sequence[Training],
     predictions: dict[str, Predictions],
     nets: Sequence[nn.Module],
@@ -190,13 +202,15 @@ def _outcomes(
     message: str,
     device: torch.device,
 ) -> list[Outcome]:
+    """`nets` are trained; on images of other sizes each is evaluated by itself, as a pack's tables are of one size."""
     parameters = sum(parameter.numel() for parameter in nets[0].parameters())
-    return [
-        finished(
-            run, {s: p[i] for s, p in predictions.items()}, parameters, engine, message, device
-        )
-        for i, run in enumerate(runs)
-    ]
+    outcomes = []
+    for i, (cell, run, net) in enumerate(zip(job, runs, nets, strict=True)):
+        found = {split: lines[i] for split, lines in predictions.items()}
+        if run.status == "ok":
+            found |= predict_other_sizes(cell, net, device)
+        outcomes.append(finished(run, found, parameters, engine, message, device))
+    return outcomes
 
 
 def _facts(protocol: Protocol) -> tuple[int, Target, Loss]:

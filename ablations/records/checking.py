@@ -14,6 +14,7 @@ from ablations.records.folder import find_study, has_exports
 from ablations.records.results import LeftOut, StudyResults
 from ablations.records.store import Store
 from ablations.study.study import Study, configuration_key
+from linefit.other_sizes import size_problem
 from linefit.splits import evaluation_images
 
 
@@ -45,6 +46,8 @@ def _cell_problems(store: Store, key: str) -> Iterator[str]:
         return
     splits: dict[str, dict[str, Any]] = configuration["evaluation"]
     for split in sorted(splits.keys() | outcome.predictions.keys()):
+        if "dim" in splits.get(split, {}) and size_problem(configuration):
+            continue
         predictions, facts = outcome.predictions.get(split), splits.get(split)
         if predictions is None or facts is None:
             yield f"{key}: predictions on {split}: {'not asked for' if facts is None else 'missing'}"

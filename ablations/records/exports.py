@@ -36,7 +36,7 @@ from ablations.records.results import (
 from ablations.records.store import looks_from, looks_text
 from ablations.study.factors import FACTORS
 from ablations.study.study import Study
-from linefit.images import of_lab_prior
+from linefit.images import SPLITS, of_lab_prior
 
 CURVES_FILE = "curves.csv"
 IMAGES_FILE = "images.parquet"
@@ -239,7 +239,7 @@ def _split_results(
     variants = []
     for variant in study.variants:
         own = cells[cells["variant"] == variant.name].sort_values("seed")
-        if own.empty:
+        if own.empty or variant.not_applicable(split) is not None:
             continue
         failed = np.full(params.shape, np.nan)
         seeds = [int(seed) for seed in own["seed"]]
@@ -254,4 +254,6 @@ def _split_results(
             )
         )
     yardsticks = {name: arrays["yardstick", name, None] for name in study.yardsticks}
-    return SplitResults(split, params, tuple(variants), yardsticks, of_lab_prior(split))
+    return SplitResults(
+        split, params, tuple(variants), yardsticks, of_lab_prior(split), dim=SPLITS[split].dim
+    )

@@ -26,7 +26,7 @@ from ablations.records.yardsticks import stored_yardsticks
 from ablations.study.outcome import Outcome
 from ablations.study.problems import Problem
 from ablations.study.study import Cell, Study, StudyError, Variant
-from linefit.images import of_lab_prior
+from linefit.images import SPLITS, of_lab_prior
 from linefit.splits import evaluation_images
 
 
@@ -67,10 +67,20 @@ def results_from_store(study: Study, store: Store) -> StudyResults:
     splits = {}
     for split in study.splits:
         params = evaluation_images(split).params
-        rows = tuple(_variant_results(v, split, len(params), outcomes) for v in variants)
+        rows = tuple(
+            _variant_results(v, split, len(params), outcomes)
+            for v in variants
+            if v.not_applicable(split) is None
+        )
         yardsticks = stored_yardsticks(study, store, split)
         splits[split] = SplitResults(
-            split, params, rows, yardsticks, of_lab_prior(split), store.looks()
+            split,
+            params,
+            rows,
+            yardsticks,
+            of_lab_prior(split),
+            store.looks(),
+            SPLITS[split].dim,
         )
     return StudyResults(
         study=study,

@@ -19,6 +19,7 @@ from ablations.study.factors import FACTORS, Level
 from ablations.study.problems import nearest
 from ablations.study.study import Study
 from ablations.study.until import Looks
+from linefit.images import LAB_DIM, of_lab_prior
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -74,10 +75,11 @@ class SplitResults:
 
     name: str
     params: npt.NDArray[np.float32]  # (M, 2) true slope and intercept
-    variants: tuple[VariantResults, ...]  # in the order of the study
+    variants: tuple[VariantResults, ...]  # in the order of the study, those that can be evaluated
     yardsticks: Mapping[str, npt.NDArray[np.float64]]  # name -> (M, 2) predictions
     lab_prior: bool = False  # whether the images are independent draws of the lab's generator
     looks: Looks | None = None  # those of the study
+    dim: int = LAB_DIM  # side of the images, in pixels
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,12 @@ class StudyResults:
         if problems:
             raise ValueError("\n".join(problems))
 
+    def not_applicable(self, split: str) -> dict[str, str]:
+        """Variant -> why it cannot be evaluated on a split, of those that have been trained."""
+        trained = set(self.cells["variant"])
+        reasons = {v.name: v.not_applicable(split) for v in self.study.variants}
+        return {name: why for name, why in reasons.items() if why and name in trained}
+
     @property
     def sizes(self) -> dict[str, int]:
         """Evaluation split -> images, those included whose predictions were left out."""
@@ -139,9 +147,8 @@ class StudyResults:
 
     @property
     def largest_split(self) -> str:
-        """The evaluation split with most images."""
-        sizes = self.sizes
-        return max(sizes, key=sizes.__getitem__)
+        """The evaluation split with most images, of those of the lab's images where there are any."""
+        return by_weight(self.sizes)[0]
 
     def split(self, name: str) -> SplitResults:
         """An evaluation split by name.
@@ -157,6 +164,11 @@ class StudyResults:
         hint = nearest(name, names)
         guess = f"; did you mean {hint!r}?" if hint else ""
         raise ValueError(f"split {name!r} is not one of {', '.join(names)}{guess}")
+
+
+def by_weight(sizes: Mapping[str, int]) -> list[str]:
+    """Evaluation splits, the one that speaks first: those of the lab's images before others, by their size."""
+    return sorted(sizes, key=lambda name: (not of_lab_prior(name), -sizes[name]))
 
 
 def typed(frame: pd.DataFrame, types: Mapping[str, str | None]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from ablations.records.store import Store
 from ablations.study.problems import Problem
 from ablations.study.study import ENGINE_VERSION, Study, StudyError, split_facts
 from linefit.definitions import construct, definition, fingerprint
+from linefit.images import SPLITS
 from linefit.legal import level_parts
 from linefit.splits import evaluation_images, training_images
 from linefit.yardsticks import YARDSTICKS
@@ -42,8 +43,10 @@ def stored_yardsticks(study: Study, store: Store, split: str) -> dict[str, Predi
 def yardstick_key(study: Study, name: str, split: str) -> str:
     """What a yardstick's predictions depend on: the training split it may be fitted to, the images, the user's code."""
     reference = study.reference(name)
+    region = study.protocol.training_region
     facts = {
         "train_size": study.protocol.train_size,
+        **({} if region == "all" else {"training_region": region}),
         "split": split_facts(split),
         "version": ENGINE_VERSION,
         **({"fingerprint": fingerprint(reference)} if reference else {}),
@@ -53,10 +56,11 @@ def yardstick_key(study: Study, name: str, split: str) -> str:
 
 def predict_yardstick(study: Study, name: str, split: str) -> Predictions:
     """Predictions `(M, 2)` of a yardstick on an evaluation split. Raises StudyError where a user's own gives none."""
-    train, pixels = training_images(study.protocol.train_size), evaluation_images(split).pixels
+    protocol, pixels = study.protocol, evaluation_images(split).pixels
+    train = training_images(protocol.train_size, protocol.training_region)
     reference = study.reference(name)
     if reference is None:
-        return np.asarray(YARDSTICKS[name](train)(pixels), dtype=np.float64)
+        return np.asarray(YARDSTICKS[name](train, SPLITS[split].region)(pixels), dtype=np.float64)
     legal = f"lines (N, 2) from pixels (N, dim, dim); {reference}"
     try:
         parameters = definition(reference).read(level_parts(name)[1])

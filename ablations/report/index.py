@@ -115,7 +115,7 @@ def write_index(results_dir: Path) -> Path:
 
 
 def read_table(directory: Path) -> Table | None:
-    """The comparison that a run has written, of the split with most images; None where there is none."""
+    """The comparison that a run has written, of the split that speaks first; None where there is none."""
     found = []
     for path in sorted(directory.glob("compare_*.csv")):
         rows = pd.read_csv(path, keep_default_na=False, na_values=[""])
@@ -126,7 +126,7 @@ def read_table(directory: Path) -> Table | None:
         metric, size = find_metric(first["metric"]), int(first["n_images"])
         confidence = float(first["confidence"])
         found.append(Table(rows, metric, first["split"], size, first["against"], confidence))
-    return max(found, key=lambda table: table.n_images, default=None)
+    return max(found, key=lambda table: (of_lab_prior(table.split), table.n_images), default=None)
 
 
 def _extent(table: Table) -> Iterator[float]:

@@ -16,7 +16,7 @@ from ablations.comparison.last_epochs import WORDS, last_epochs, last_epochs_dis
 from ablations.comparison.reproducibility import reproducibility
 from ablations.comparison.study_comparison import StudyComparison
 from ablations.records.files import write_text
-from ablations.records.results import StudyResults
+from ablations.records.results import StudyResults, by_weight
 from ablations.report.environment import template
 from ablations.report.inline import InlineFigure, inline_figure
 from ablations.report.plots import OF_A_SPLIT, figure_names
@@ -45,10 +45,10 @@ def write_report(
         for variant in results.study.variants
     }
     # The answer comes first: that of most images, whose intervals are the best.
-    by_size = sorted(comparisons.values(), key=lambda comparison: -comparison.n_images)
+    ordered = by_weight({name: comparison.n_images for name, comparison in comparisons.items()})
     sections = [
-        section(comparison, levels, results.study.factors, figures, OF_A_SPLIT)
-        for comparison in by_size
+        section(comparisons[name], levels, results.study.factors, figures, OF_A_SPLIT)
+        for name in ordered
     ]
     of_splits = {f"{kind}_{split}" for kind in OF_A_SPLIT for split in comparisons}
     others = [

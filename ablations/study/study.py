@@ -15,8 +15,9 @@ from typing import Any
 
 from ablations.study.factors import FACTORS, NET_FACTORS, PROTOCOL_FACTORS, Level
 from ablations.study.problems import Problem
-from linefit.images import SPLITS
+from linefit.images import LAB_DIM, SPLITS
 from linefit.levels import absolute, reference_of
+from linefit.other_sizes import size_problem
 from linefit.protocol import Protocol
 from linefit.yardsticks import YARDSTICKS
 
@@ -92,6 +93,10 @@ class Variant:
         folder = Path(self.folder)
         return {k: absolute(x, folder) if isinstance(x, str) else x for k, x in levels.items()}
 
+    def not_applicable(self, split: str) -> str | None:
+        """Why the net cannot be evaluated on a split, None where it can."""
+        return None if SPLITS[split].dim == LAB_DIM else size_problem(self.net)
+
     @property
     def protocol(self) -> Protocol:
         return Protocol(**{name: self.levels[name] for name in PROTOCOL_FACTORS})  # type: ignore[arg-type]
@@ -108,6 +113,11 @@ class Cell:
     @property
     def protocol(self) -> Protocol:
         return self.variant.protocol
+
+    @property
+    def evaluated(self) -> list[str]:
+        """The evaluation splits that the net can be evaluated on."""
+        return [s for s in self.splits if self.variant.not_applicable(s) is None]
 
     @property
     def configuration(self) -> dict[str, Any]:

@@ -6,12 +6,16 @@ twice as fast, because that function also visits every accelerator.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 
-def line_image(dim: int, seed: int) -> tuple[Tensor, Tensor]:
-    """An image `(dim, dim)` bool and its `(slope, intercept)` `(2,)` float32."""
+def line_image(
+    dim: int, seed: int, wanted: Callable[[float, float], bool] = lambda _m, _c: True
+) -> tuple[Tensor, Tensor]:
+    """An image `(dim, dim)` bool and its `(slope, intercept)` `(2,)` float32, drawn until the line is a wanted one."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         dx = torch.empty(1).random_(-10, 10, generator=generator)
@@ -23,7 +27,7 @@ def line_image(dim: int, seed: int) -> tuple[Tensor, Tensor]:
         points = points[(points[:, 1] > 0) & (points[:, 1] < dim)].long()
         pixels = torch.zeros(dim, dim, dtype=torch.bool)
         pixels[dim - points[:, 1], points[:, 0]] = True
-        if pixels.sum() > 2:
+        if pixels.sum() > 2 and wanted(float(m), float(c)):
             return pixels, torch.cat([m, c])
 
 

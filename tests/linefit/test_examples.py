@@ -50,7 +50,7 @@ def test_fresh_images_are_the_labs_at_seeds_of_their_own(monkeypatch):
     """Seeds of fresh images reach into no split's, nor, in ten streams of ten million, into each other's."""
     ranges = []
 
-    def drawn(size, dim=40, random_offset=0):
+    def drawn(size, random_offset, region):
         ranges.append(range(random_offset, random_offset + size))
 
     monkeypatch.setattr("linefit.images.lab_images", drawn)
@@ -71,7 +71,7 @@ def test_fresh_images_are_the_labs_at_seeds_of_their_own(monkeypatch):
 def test_streams_start_as_far_apart_as_the_docstring_says(monkeypatch, streams, apart):
     starts = []
     monkeypatch.setattr(
-        "linefit.images.lab_images", lambda _, random_offset: starts.append(random_offset)
+        "linefit.images.lab_images", lambda _, random_offset, region: starts.append(random_offset)
     )
     for stream in range(streams):
         fresh_images(1, stream)

@@ -101,7 +101,12 @@ def write_figures(
 def of_split(
     results: StudyResults, split: str, pixels: Pixels | None, comparison: StudyComparison | None
 ) -> Iterator[tuple[str, Figure, pd.DataFrame]]:
-    """Kind, figure and numbers of what is drawn of a split, one at a time: of large studies they take much memory."""
+    """Kind, figure and numbers of what is drawn of a split, one at a time: of large studies they take much memory.
+
+    Nothing of a split that no net can be evaluated on.
+    """
+    if not results.split(split).variants:
+        return
     known = _known(results, split, comparison)
     yield "mse", plot_mse(results, split, known=known), mse_data(results, split, known=known)
     facets = facets_of(results, split, known=known)
