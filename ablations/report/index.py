@@ -24,6 +24,7 @@ from ablations.records.state import StudyState, study_state
 from ablations.report.environment import template
 from ablations.report.scale import Bar, LogAxis, bar
 from ablations.study.study import StudyError
+from linefit.images import of_lab_prior
 
 INDEX_FILE = "index.html"
 BEST = 5  # variants shown of each study

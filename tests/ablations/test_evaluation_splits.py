@@ -27,7 +27,7 @@ from linefit.posterior import posterior_mean
 
 STUDY = """
 title = "Flattened or pooled, shown all lines or not"
-seeds = 3
+seeds = 2
 [protocol]
 epochs = 1
 train_size = 64
@@ -98,7 +98,7 @@ def test_exit_code_check_page_and_summary(folder):
 def test_errors_have_a_row_for_every_cell(results, folder):
     for table in (error_table(results), pd.read_csv(folder / "both" / "errors.csv")):
         nets = table[table["kind"] == "variant"]
-        assert (nets.groupby("split").size() == 12).all()
+        assert (nets.groupby("split").size() == 8).all()
         other = nets[nets["status"] == "not applicable"]
         assert set(other["split"]) == {"image_size_32"}
         assert set(other["estimator"]) == set(FLAT)
@@ -126,6 +126,7 @@ def test_a_split_that_no_net_can_take_shows_yardsticks_alone(results, tmp_path):
     none = replace(
         results,
         cells=results.cells[results.cells["variant"].isin(FLAT)],
+        curves=results.curves[results.curves["variant"].isin(FLAT)],
         splits={split.name: replace(split, variants=())},
     )
     found = compare_study(none)
@@ -191,4 +192,4 @@ def test_a_cell_without_predictions_that_it_should_have_is_told(folder, tmp_path
     with sqlite3.connect(database_path(tmp_path, "both")) as db:
         db.execute("DELETE FROM predictions WHERE split = 'image_size_32'")
     told = [problem for problem in problems("both", tmp_path) if "missing" in problem]
-    assert len(told) == 6  # of the nets that can
+    assert len(told) == 4  # of the nets that can
