@@ -128,8 +128,7 @@ def _train_modules(
     rates = [cell.protocol.learning_rate for cell in job]
     pack = ModulePack(nets, protocol, rates, training, order_of=seeds.order_of)
     runs = seeds.train(pack, _validation_batches(engine, device), on_epoch)
-    own = of_lab_size(job[0])
-    predictions = {split: _predict_batches(pack, split, engine, device) for split in own}
+    predictions = {s: _predict_batches(pack, s, engine, device) for s in of_lab_size(job[0])}
     return _outcomes(job, runs, predictions, nets, f"{engine} pack", message, device)
 
 
@@ -206,9 +205,8 @@ def _outcomes(
     parameters = sum(parameter.numel() for parameter in nets[0].parameters())
     outcomes = []
     for i, (cell, run, net) in enumerate(zip(job, runs, nets, strict=True)):
-        found = {split: lines[i] for split, lines in predictions.items()}
-        if run.status == "ok":
-            found |= predict_other_sizes(cell, net, device)
+        found = predict_other_sizes(cell, net, device) if run.status == "ok" else {}
+        found |= {split: lines[i] for split, lines in predictions.items()}
         outcomes.append(finished(run, found, parameters, engine, message, device))
     return outcomes
 
