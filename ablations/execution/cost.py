@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ablations.execution.model import evaluated_images, sizes
+from ablations.execution.model import Size, evaluated_images, sizes
 from ablations.study.study import Cell
 
 START_SECONDS = 5.0  # of workers, and of what is drawn at the end
@@ -76,8 +76,10 @@ def cell_seconds(cells: Iterable[Cell], timings: Timings) -> dict[str, float]:
     return {key: seconds for key, (seconds, _) in _expected(list(cells), timings).items()}
 
 
-def _expected(cells: Sequence[Cell], timings: Timings) -> dict[str, tuple[float, str]]:
-    """Key -> seconds of training, and what they rest on: a field of `Estimate`, or nothing."""
+def _expected(
+    cells: Sequence[Cell], timings: Timings, known: Mapping[str, Size] | None = None
+) -> dict[str, tuple[float, str]]:
+    """Key -> seconds of training, and what they rest on: a field of `Estimate`, or nothing. `known`: see `sizes`."""
     firsts = {cell.variant.name: cell for cell in cells}
     timed: dict[str, tuple[float, str]] = {}
     for name, cell in firsts.items():
@@ -88,7 +90,7 @@ def _expected(cells: Sequence[Cell], timings: Timings) -> dict[str, tuple[float,
             count = protocol.epochs * protocol.steps_per_epoch
             timed[name] = statistics.median(steps) * count, "elsewhere"
     if len(timed) < len(firsts):
-        known = sizes(cell.variant for cell in firsts.values())
+        known = known or sizes(cell.variant for cell in firsts.values())
         models = {name: known[name].training(cell.protocol) for name, cell in firsts.items()}
         scale = statistics.median([timed[name][0] / models[name] for name in timed] or [1.0])
         timed = {name: (scale * model, "") for name, model in models.items()} | timed
@@ -97,8 +99,8 @@ def _expected(cells: Sequence[Cell], timings: Timings) -> dict[str, tuple[float,
 
 def estimate(todo: Sequence[Cell], timings: Timings, workers: int) -> Estimate:
     """Wall time of the cells still to do: within a third where all were timed, a factor of three where none was."""
-    expected = _expected(todo, timings)
     known = sizes({cell.variant.name: cell.variant for cell in todo}.values())
+    expected = _expected(todo, timings, known)
     seconds = []
     for cell in todo:
         # What the machine makes of training, it makes of predictions.

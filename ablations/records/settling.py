@@ -29,7 +29,7 @@ class Settling:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lock = threading.Lock()
-        self.last = -SECONDS  # when it was settled
+        self.last = -SECONDS  # when it was begun to be settled
         self.timer: threading.Timer | None = None
         self.error: OSError | None = None  # of the timer, whom nobody asks
 
@@ -40,13 +40,14 @@ class Settling:
                 raise self.error
             if self.timer is not None:
                 return
-            wait = self.last + SECONDS - time.monotonic()
-            if wait <= 0:
-                self._settle()
-            else:
-                self.timer = threading.Timer(wait, self._in_time)
+            now = time.monotonic()
+            if now < self.last + SECONDS:
+                self.timer = threading.Timer(self.last + SECONDS - now, self._in_time)
                 self.timer.daemon = True
                 self.timer.start()
+                return
+            self.last = now
+        settle(self.path)
 
     def close(self) -> None:
         """Settle no more: SQLite does when the database is closed."""
@@ -55,13 +56,9 @@ class Settling:
                 self.timer.cancel()
 
     def _in_time(self) -> None:
-        with self.lock:
-            self.timer = None
-            try:
-                self._settle()
-            except OSError as error:
-                self.error = error
-
-    def _settle(self) -> None:
-        settle(self.path)
-        self.last = time.monotonic()
+        with self.lock:  # but not for as long as the disk takes: what is committed meanwhile is for the next time
+            self.timer, self.last = None, time.monotonic()
+        try:
+            settle(self.path)
+        except OSError as error:
+            self.error = error

@@ -9,13 +9,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from ablations.study.factors import FACTORS, NET_FACTORS, PROTOCOL_FACTORS, Level
 from ablations.study.problems import Problem
-from linefit.images import LAB_DIM, SPLITS
+from linefit.images import LAB_DIM, SPLITS, Split
 from linefit.levels import absolute, reference_of
 from linefit.other_sizes import size_problem
 from linefit.protocol import Protocol
@@ -68,7 +68,11 @@ def configuration_key(configuration: Mapping[str, Any]) -> str:
 
 def split_facts(name: str) -> dict[str, Any]:
     """What the images of a split depend on."""
-    split = SPLITS[name]
+    return dict(_facts(SPLITS[name]))
+
+
+@cache  # every cell's key asks for them
+def _facts(split: Split) -> dict[str, Any]:
     later = {f.name: f.default for f in fields(split) if f.name not in FIRST_SPLIT_FIELDS}
     return {k: x for k, x in asdict(split).items() if k not in later or x != later[k]}
 

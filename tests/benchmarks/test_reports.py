@@ -72,7 +72,11 @@ def test_no_rounds_is_a_usage_error() -> None:
     assert error.value.code == 2
 
 
-def test_the_harness_is_measured_on_all_that_a_grid_goes_through() -> None:
+def test_the_harness_is_measured_on_all_that_a_grid_goes_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commands: list[tuple[str, ...]] = []
+    monkeypatch.setattr(scale, "command", lambda results, *words: commands.append(words))
     row = scale.measure(160)
     assert row["cells"] == 160
     assert row["variants"] * scale.SEEDS == 160
