@@ -59,6 +59,16 @@ def require_study(study: str, results_dir: Path) -> None:
         find_study(name, folder)
 
 
+def require_folder(study: str) -> None:
+    """Refuse an archive where results are looked after. Raises ValueError."""
+    from ablations.records.archive import SUFFIX
+
+    if Path(study).suffix == SUFFIX:
+        raise ValueError(
+            f"{study}: is an archive, which stays as it was packed; expected a study whose results lie in --results"
+        )
+
+
 def two_sides(
     study: str, other: str, results_dir: Path, other_results: Path | None
 ) -> tuple[Side, Side]:

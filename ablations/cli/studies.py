@@ -84,14 +84,18 @@ def export(
     max_predictions: MaxPredictions = MAX_PREDICTIONS,
     results_dir: ResultsDir = RESULTS_DIR,
 ) -> None:
-    """Write a study's results as tidy Parquet and CSV files."""
+    """Write a study's results as tidy Parquet and CSV files; those of an archive to a folder of their own."""
     with usage_errors():
         require_study(study, results_dir)
+        from ablations.records.archive import located
         from ablations.records.loading import load_results
         from ablations.report.outputs import write_exports
 
-        results = load_results(study, results_dir)
-        paths = write_exports(results, to or results_dir / results.study.name, max_predictions)
+        with located(study, results_dir) as (name, folder):
+            results = load_results(name, folder)
+            target = to or results_dir / results.study.name
+            _require_room(study, target, "--to DIR")
+            paths = write_exports(results, target, max_predictions)
     for path in paths:
         print(path)
 
@@ -115,7 +119,7 @@ def report(
 ) -> None:
     """Write tables, figures and the HTML report of a study anew; without a study, the page over all of them.
 
-    Nothing is trained.
+    Nothing is trained. Of an archive they are written to --results, where the study is not to have results yet.
     """
     if other is not None or other_results is not None:
         with usage_errors():
@@ -131,15 +135,31 @@ def report(
         return
     with usage_errors():
         require_study(study, results_dir)
-        from ablations.records.loading import load_results
-        from ablations.report.outputs import write_outputs
+    from ablations.records.archive import located
+    from ablations.records.loading import load_results
+    from ablations.report.outputs import write_outputs
 
-        results = load_results(study, results_dir)
-    with usage_errors(values=False):
+    with usage_errors(), located(study, results_dir) as (name, folder):
+        results = load_results(name, folder)
         directory = results_dir / results.study.name
-        outputs = write_outputs(results, directory, command_line(), max_predictions)
+        _require_room(study, directory, "--results DIR")
+        with usage_errors(values=False):
+            outputs = write_outputs(results, directory, command_line(), max_predictions)
     for path in outputs.paths:
         print(path)
+
+
+def _require_room(study: str, directory: Path, option: str) -> None:
+    """Raise StoreError if what is made of an archive would take the place of a study's own results."""
+    from ablations.records.archive import SUFFIX
+    from ablations.records.database import StoreError
+    from ablations.records.folder import CELLS_FILE, STUDY_FILE
+
+    held = [name for name in (STUDY_FILE, CELLS_FILE) if (directory / name).exists()]
+    if Path(study).suffix == SUFFIX and held:
+        raise StoreError(
+            f"{directory}: holds results already; give those of {study} a folder of their own: {option}"
+        )
 
 
 def _report_two(study: str, other: str, results_dir: Path, other_results: Path | None) -> Path:

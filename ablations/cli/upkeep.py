@@ -14,6 +14,7 @@ from ablations.cli.common import (
     EXIT_USAGE,
     ResultsDir,
     StudyArgument,
+    require_folder,
     require_study,
     results_option,
     tell,
@@ -125,6 +126,7 @@ def clean(
     Nothing is deleted without --yes.
     """
     with usage_errors():
+        require_folder(study)
         require_study(study, results_dir)
         from ablations.records.database import StoreError, database_path
         from ablations.records.folder import find_study
@@ -159,8 +161,9 @@ def archive(
     ] = None,
     results_dir: ResultsDir = RESULTS_DIR,
 ) -> None:
-    """Pack a study's results, with the hash of each file, into one file that every verb reads."""
+    """Pack a study's results, with the hash of each file, into one file that other verbs read in its place."""
     with usage_errors():
+        require_folder(study)
         require_study(study, results_dir)
         from ablations.records.archive import SUFFIX, write_archive
         from ablations.records.folder import find_study

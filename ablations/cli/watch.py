@@ -12,6 +12,7 @@ import typer
 from ablations.cli.common import (
     ResultsDir,
     StudyArgument,
+    require_folder,
     require_study,
     results_option,
     usage_errors,
@@ -52,6 +53,7 @@ def watch(
     Ends when all cells are there, or with Ctrl-C; a driver may end and another begin meanwhile.
     """
     with usage_errors():
+        require_folder(study)
         require_study(study, results_dir)
         from rich.console import Console
         from rich.live import Live

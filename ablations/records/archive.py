@@ -1,6 +1,6 @@
 """A study's results as one file: a ZIP of its folder with the hash of each file, to be kept, sent and cited.
 
-Every verb that takes a study reads it: `python -m ablations compare quick.zip`.
+Verbs that read a study read it: `python -m ablations compare quick.zip`. Those that change one refuse it.
 """
 
 from __future__ import annotations

@@ -263,6 +263,36 @@ def test_verbs_that_take_a_folder_of_results_take_an_archive(archived, tmp_path)
         assert "is no archive of results" in refused.stderr
 
 
+def test_what_is_made_of_an_archive_takes_no_results_place(archived, tmp_path):
+    """Pages and exports go where nothing is yet, and are those of the results that were packed."""
+    results, file = archived
+    before = {path: path.read_bytes() for path in results.rglob("*.csv")}
+    for verb in ("export", "report"):
+        refused = invoke(verb, file, "--results", results)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "tiny: holds results already; give those of" in refused.stderr
+    assert {path: path.read_bytes() for path in results.rglob("*.csv")} == before
+    done = invoke("export", file, "--to", tmp_path / "tidy")
+    assert done.exit_code == 0, done.stderr
+    other = tmp_path / "other"
+    done = invoke("report", file, "--results", other)
+    assert done.exit_code == 0, done.stderr
+    assert str(other / "tiny" / "report.html") in done.stdout
+    for folder in (tmp_path / "tidy", other / "tiny"):
+        assert (folder / "cells.csv").read_bytes() == before[results / "tiny" / "cells.csv"]
+
+
+@pytest.mark.parametrize("verb", ["watch", "clean", "archive"])
+def test_verbs_that_look_after_results_leave_archives_alone(archived, verb):
+    _, file = archived
+    before = file.read_bytes()
+    refused = invoke(verb, file, *(["--yes"] if verb == "clean" else []))
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "is an archive, which stays as it was packed" in refused.stderr
+    assert file.read_bytes() == before
+    assert "or a path to a .toml file" in invoke("run", file).stderr
+
+
 def test_the_same_results_make_the_same_archive(archived, tmp_path):
     results, file = archived
     again = tmp_path / "again.zip"
