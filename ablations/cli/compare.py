@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from ablations.cli.common import (
     FormatOption,
     OtherResults,
     ResultsDir,
+    command_line,
     require_study,
     results_option,
     tell,
@@ -90,6 +92,14 @@ def compare(
     common_items: Annotated[
         bool, typer.Option("--common-items", help="Of a table: leave out items that a run lacks.")
     ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to",
+            metavar="DIR",
+            help="Of a table: also write a page with figures, the comparison as CSV and a summary there.",
+        ),
+    ] = None,
     output: FormatOption = "table",
     other_results: OtherResults = None,
     results_dir: ResultsDir = RESULTS_DIR,
@@ -108,6 +118,7 @@ def compare(
                 common_items=common_items or None,
                 pairs=pairs or None,
                 fail_unless=fail_unless or None,
+                to=to,
             )
             _print_two_runs(
                 study,
@@ -125,10 +136,16 @@ def compare(
         if Path(study).suffix in TABLES:
             _refuse("a table of errors", split=split, metric=metric)
             comparison = _of_table(
-                Path(study), columns, factors, common_items, against, margin, confidence
+                Path(study), columns, factors, common_items, against, margin, confidence, to
             )
         else:
-            _refuse("a study", columns=columns, factors=factors, common_items=common_items or None)
+            _refuse(
+                "a study",
+                columns=columns,
+                factors=factors,
+                common_items=common_items or None,
+                to=to,
+            )
             require_study(study, results_dir)
             comparison, paragraph = _of_study(
                 study, results_dir, split, against, metric or "mse", margin, confidence
@@ -223,24 +240,34 @@ def _of_table(
     against: str | None,
     margin: float | None,
     confidence: float,
+    to: Path | None,
 ) -> StudyComparison:
-    from ablations.comparison.runs import MARGIN, compare_errors
-    from ablations.records.tidy import Columns, parse_columns, read_table
+    """The comparison, whose page and figures are written into the folder `to`."""
+    from ablations.comparison.runs import MARGIN, compare_table
+    from ablations.records.tidy import Columns, error_table, parse_columns, read_table
 
-    named = Columns() if columns is None else parse_columns(columns)
-    return compare_errors(
-        read_table(path),
-        variant=named.variant,
-        seed=named.seed,
-        item=named.item,
-        error=named.error,
+    frame = read_table(path)
+    data = error_table(
+        frame,
+        Columns() if columns is None else parse_columns(columns),
         factors=[factor.strip() for factor in (factors or "").split(",") if factor.strip()],
-        against=against,
-        margin=margin or MARGIN,
-        confidence=confidence,
         common_items=common_items,
-        name=path.name,
+        source=path.name,
     )
+    comparison = compare_table(
+        data, against=against, margin=margin or MARGIN, confidence=confidence, name=path.name
+    )
+    if to is not None:
+        from ablations.report.runs_page import write_runs
+
+        facts = {
+            "file": path.name,
+            "SHA-256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "rows": f"{len(frame):,}",
+        }
+        for written in write_runs(data, comparison, to, command=command_line(), facts=facts):
+            tell(str(written))
+    return comparison
 
 
 def _refuse(what: str, **options: object) -> None:

@@ -13,6 +13,7 @@ from ablations.comparison.importance import importance_of
 from ablations.comparison.methods import methods_of_errors
 from ablations.comparison.metrics import ErrorArray, Measure
 from ablations.comparison.scored import Estimator, find_estimator
+from ablations.comparison.spelling import listed
 from ablations.comparison.study_comparison import StudyComparison
 from ablations.comparison.table import comparison_table
 from ablations.records.tidy import Columns, ErrorTable, error_table
@@ -52,7 +53,24 @@ def compare_errors(
     """
     columns = Columns(variant, seed, item, error)
     data = error_table(frame, columns, factors=factors, common_items=common_items, source=name)
+    return compare_table(data, against=against, margin=margin, confidence=confidence, name=name)
+
+
+def compare_table(
+    data: ErrorTable,
+    *,
+    against: str | None = None,
+    margin: float = MARGIN,
+    confidence: float = 0.95,
+    name: str = "runs",
+) -> StudyComparison:
+    """`compare_errors` of a table that has been checked. Raises ValueError as that does."""
     known = _estimators(data)
+    perfect = [name for name, estimator in known.items() if not estimator.scores.mean() > 0]
+    if perfect:
+        raise ValueError(
+            f"{listed(perfect)}: never errs, so that no ratio to it is defined; leave it out"
+        )
     reference = find_estimator(against or _default(data), known, "against")
     table = comparison_table(known, reference, {}, ERROR, margin, confidence)
     importance, note = importance_of(data.levels, known, confidence)

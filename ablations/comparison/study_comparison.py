@@ -5,7 +5,6 @@ Numbers are made in `table`, words in `wording`; the verb is `ablations.cli.comp
 
 from __future__ import annotations
 
-import functools
 import html
 import json
 from collections.abc import Mapping
@@ -80,7 +79,8 @@ class StudyComparison:
     @property
     def notes(self) -> list[str]:
         """What the marks in the table mean, how to read it, and what it lacks."""
-        notes = text.footnotes(self.table, self.reference) + self.stopping.notes(self.confidence)
+        notes = text.footnotes(self.table, self.reference, self.metric.items)
+        notes += self.stopping.notes(self.confidence)
         if self.not_applicable:
             variants = int(self.table["kind"].eq("variant").sum()) + len(self.not_applicable)
             notes.append(text.not_applicable_note(self.not_applicable, variants))
@@ -168,7 +168,7 @@ class StudyComparison:
         else:
             columns, rows = list(display.columns), display.to_numpy().tolist()
             drawn = fitted_table(columns, rows, width, text.sheddable(columns))
-        note = functools.partial(comment, output=format)
+        note = partial(comment, output=format)
         parts = [
             note(
                 f"{self.metric.words} on {self.split} ({self.n_images:,} {self.metric.items}), ratio to "

@@ -132,7 +132,7 @@ def sheddable(columns: list[str]) -> list[str]:
     return sorted(optional, key=lambda column: (column in later, -columns.index(column)))
 
 
-def footnotes(table: pd.DataFrame, reference: str) -> list[str]:
+def footnotes(table: pd.DataFrame, reference: str, items: str) -> list[str]:
     """What the marks in the table mean, and how to read yardsticks."""
     notes = []
     if table["exact"].any():
@@ -141,7 +141,7 @@ def footnotes(table: pd.DataFrame, reference: str) -> list[str]:
             "(results/yardsticks/population.md). Of a variant, MSE = floor + regret; ratios are to known numbers."
         )
     elif table["kind"].eq("yardstick").any():
-        notes.append("Intervals of yardsticks are over images alone: they have no seeds.")
+        notes.append(f"Intervals of what has no seeds are over {items} alone.")
     if table["flagged"].any():
         notes.append(
             "* Has failed cells, which score as the constant predictor; `given convergence` is the ratio to "
@@ -233,7 +233,7 @@ def sentence(
             return "known, over all images of the lab's prior"
         if pd.isna(low):
             return "too few seeds for an interval"
-        over = "" if is_variant else " over images"
+        over = "" if is_variant else f" over {metric.items}"
         return f"{stopping.interval(confidence)}{over} [{spell(low)}, {spell(high)}]"
 
     facts = []

@@ -124,7 +124,17 @@ def error_table(
             baselines[str(name)] = values[0]
         else:
             variants[str(name)] = values
-    return ErrorTable(variants, baselines, levels.loc[list(variants)], table.shape[1])
+    return ErrorTable(variants, baselines, _whole(levels.loc[list(variants)]), table.shape[1])
+
+
+def _whole(levels: pd.DataFrame) -> pd.DataFrame:
+    """Whole numbers as such, which a table holds as fractions where what has no seeds has no levels."""
+    whole = [
+        factor
+        for factor in levels
+        if levels[factor].dtype.kind == "f" and (levels[factor] % 1 == 0).all()
+    ]
+    return levels.astype(dict.fromkeys(whole, np.int64))
 
 
 def _missing(frame: pd.DataFrame, named: Columns, factors: Sequence[str]) -> list[Problem]:

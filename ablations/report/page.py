@@ -47,7 +47,7 @@ def write_report(
     # The answer comes first: that of most images, whose intervals are the best.
     ordered = by_weight({name: comparison.n_images for name, comparison in comparisons.items()})
     sections = [
-        section(comparisons[name], levels, results.study.factors, figures, OF_A_SPLIT)
+        section(comparisons[name], levels, results.study.factors, figures, OF_A_SPLIT, f"_{name}")
         for name in ordered
     ]
     of_splits = {f"{kind}_{split}" for kind in OF_A_SPLIT for split in comparisons}

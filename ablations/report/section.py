@@ -36,19 +36,20 @@ def section(
     factors: Sequence[str],
     figures: Path,
     kinds: Sequence[str],
+    ending: str,
 ) -> Section:
-    """`levels`: variant -> factor -> level. `figures` is the directory of `KIND_SPLIT.svg` and their numbers as CSV, of
-    which the kind `mse` and, where a sentence a variant is too much, `effects` go with the opening.
+    """`levels`: variant -> factor -> level. `figures` is the directory of `KIND` + `ending` as SVG and their numbers as
+    CSV, of which the first kind and, where a sentence a variant is too much, `effects` go with the opening.
     """
     drawn = {
         kind: inline_figure(path)
         for kind in kinds
-        if (path := figures / f"{kind}_{comparison.split}.svg").is_file()
+        if (path := figures / f"{kind}{ending}.svg").is_file()
     }
-    numbers = figures / f"effects_{comparison.split}.csv"
+    numbers = figures / f"effects{ending}.csv"
     effects = read_table(numbers) if "effects" in drawn and numbers.is_file() else None
     opens = opening(comparison, effects)
-    first = ("mse",) if opens.effects is None else ("effects", "mse")
+    first = kinds[:1] if opens.effects is None else ("effects", *kinds[:1])
     importance = None
     if comparison.importance is not None:
         shown = importance_display(comparison.importance.table, comparison.log_of)

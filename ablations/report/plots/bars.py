@@ -34,12 +34,13 @@ FOOTER = 0.6
 
 @dataclass(frozen=True)
 class Bar:
-    """A row."""
+    """A row; `points`, such as each seed's value, are drawn above it."""
 
     label: str
     value: float
     low: float
     high: float
+    points: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,18 @@ def plot_groups(
             markersize=4.5,
             linestyle="",
         )
+        dots = [(x, y - 0.25) for y, bar in zip(places, bars, strict=True) for x in bar.points]
+        if dots:
+            across, down = zip(*dots, strict=True)
+            axes.scatter(across, down, s=12, color=BLUE, alpha=0.75, linewidth=0)
         for y, text in zip(places, texts, strict=True):
             small_text(axes, text, (1, y), (GAP * 72, 0), xycoords=axes.get_yaxis_transform())
         return canvas.figure
 
 
 def _limits(axes: mpl.axes.Axes, bars: Sequence[Bar], log: bool, at: float) -> None:
-    values = np.array([at, *(x for bar in bars for x in (bar.value, bar.low, bar.high))])
+    drawn = (x for bar in bars for x in (bar.value, bar.low, bar.high, *bar.points))
+    values = np.array([at, *drawn])
     values = values[np.isfinite(values)]
     low, high = float(values.min()), float(values.max())
     if log:

@@ -119,8 +119,16 @@ def bars_span(rows: pd.DataFrame) -> float:
     return float(rows["ratio"].max() / rows["ratio"].min())
 
 
-def plot_importance(importance: Importance, *, title: str, split: str, note: str) -> Figure:
-    """Shares of the variance of log MSE: of effects, and of factors with all that they take part in (Shapley)."""
+def plot_importance(
+    importance: Importance,
+    *,
+    title: str,
+    split: str,
+    note: str,
+    measure: str = "MSE",
+    items: str = "images",
+) -> Figure:
+    """Shares of the variance of a log error: of effects, and of factors with all that they take part in (Shapley)."""
     table = importance.table
     shares = "share" in table
     value = "share" if shares else "omega_squared"
@@ -144,8 +152,8 @@ def plot_importance(importance: Importance, *, title: str, split: str, note: str
         groups.append(Group(words[str(kind)] + more, bars))
     read = (
         "Shares of effects add up to 100%, and so do Shapley shares, which split every interaction evenly among its"
-        " factors. Noise of seeds and images is taken off, so that the share of an effect that is not there scatters"
-        " about 0; 95% intervals for new seeds and new images by the crossed bootstrap."
+        f" factors. Noise of seeds and {items} is taken off, so that the share of an effect that is not there scatters"
+        f" about 0; 95% intervals for new seeds and new {items} by the crossed bootstrap."
         if shares
         else "Omega squared, without intervals."
     )
@@ -153,7 +161,7 @@ def plot_importance(importance: Importance, *, title: str, split: str, note: str
         groups,
         title=titled(title, f"which factor buys how much on {split}"),
         note=f"{read} Method: {note}.",
-        label="share of the variance of log MSE between variants",
+        label=f"share of the variance of log {measure} between variants",
         log=False,
         at=0.0,
         spell=percent if shares else with_interval,

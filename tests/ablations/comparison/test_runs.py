@@ -194,3 +194,10 @@ def test_latex_is_a_table_and_comments():
     for line in filter(None, text.split("\n")):
         assert line.startswith(("%", "\\")) or line.endswith(r"\\")
     assert text.count(r"\begin{tabular}") == 2
+
+
+def test_what_never_errs_is_refused_by_name():
+    frame = tidy()
+    frame.loc[frame["variant"] == "net1-8", "error"] = 0.0
+    with pytest.raises(ValueError, match="net1-8: never errs"):
+        ablations.compare_errors(frame)

@@ -352,7 +352,7 @@ def verb(results, monkeypatch):
         return results
 
     monkeypatch.setattr(ablations.records.loading, "load_results", load_results)
-    monkeypatch.setattr(ablations.records.folder, "find_study", load_results)
+    monkeypatch.setattr(ablations.records.folder, "find_study", lambda *a: load_results(*a).study)
     return lambda *arguments: CliRunner().invoke(app, ["compare", *arguments])
 
 
