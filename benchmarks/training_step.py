@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ablations.comparison.layout import markdown_table
+from ablations.execution.model import forward_flops, training_flops
 from benchmarks.machine import MachineRates, provenance, timed
 from linefit.allocator import default_allocator, tune_allocator
 from linefit.architectures import HIDDEN, LineNet, build
@@ -102,15 +103,15 @@ def delta_step(case: Case, data: LineImages, images: DeltaImages) -> Step:
 
 
 def dense_flop(case: Case, area: int = 1600) -> float:
-    """Floating point operations of a dense training step: forward, and twice that backward but to the pixels."""
+    """Floating point operations of a dense training step."""
     channels = 1 + 2 * (case.coordinates != "none")
     flop = 0.0
     for layer in range(case.depth):
-        forward = 2 * BATCH * area * TAPS * channels * case.width
-        flop += forward * (2 if layer == 0 else 3)
+        weights = TAPS * channels * case.width
+        flop += training_flops(weights, BATCH * area, reads_pixels=layer == 0)
         channels = case.width
     features = channels * area if case.pooling == "flatten" else channels
-    return flop + 3 * 2 * BATCH * HIDDEN * (features + 2)
+    return flop + training_flops(HIDDEN * (features + 2), BATCH)
 
 
 def delta_flop(case: Case, images: DeltaImages) -> float:
@@ -121,16 +122,16 @@ def delta_flop(case: Case, images: DeltaImages) -> float:
     flop = 0.0
     for layer in range(case.depth):
         rows = BATCH * len(images.tables.active(footprint).site) / len(images)
-        forward = 2 * (rows + area) * TAPS * channels * case.width
+        weights = TAPS * channels * case.width
         if layer == case.depth - 1 and case.pooling == "max":
-            flop += forward + 2 * 2 * BATCH * case.width * TAPS * channels
+            flop += forward_flops(weights, rows + area) + 2 * forward_flops(weights, BATCH)
         else:
-            flop += forward * (2 if layer == 0 else 3)
+            flop += training_flops(weights, rows + area, reads_pixels=layer == 0)
         footprint, channels = KERNEL.dilate(footprint), case.width
     rows = BATCH * len(images.tables.active(footprint).site) / len(images)
     if case.pooling == "flatten":
-        return flop + 3 * 2 * HIDDEN * (channels * (rows + area) + BATCH * 2)
-    return flop + 3 * 2 * BATCH * HIDDEN * (channels + 2)
+        return flop + training_flops(HIDDEN, channels * (rows + area) + BATCH * 2)
+    return flop + training_flops(HIDDEN * (channels + 2), BATCH)
 
 
 def update_bytes(case: Case) -> int:

@@ -45,6 +45,16 @@ DELTA = Rates(4.8e-3, 2.5e11)
 DENSE = Rates(13e-3, 1e11)
 
 
+def forward_flops(weights: float, times: float) -> float:
+    """Floating point operations of a layer whose weights are each used so many times: at every site of every image."""
+    return 2 * weights * times
+
+
+def training_flops(weights: float, times: float, *, reads_pixels: bool = False) -> float:
+    """Of forward and backward, which is twice as much, but once for a layer that has no gradient to send further."""
+    return (2 if reads_pixels else 3) * forward_flops(weights, times)
+
+
 @dataclass(frozen=True)
 class Size:
     """What the cost of a net is counted from."""
@@ -60,7 +70,8 @@ class Size:
         for layer, weights in enumerate(self.convolutions):
             active = ACTIVE_SITES[min(layer, len(ACTIVE_SITES) - 1)] + 1 / batch_size
             share = 1.0 if self.rates == DENSE else active
-            flops += 6 * weights * LAB_DIM**2 * batch_size * share
+            sites = LAB_DIM**2 * batch_size * share
+            flops += training_flops(weights, sites, reads_pixels=layer == 0)
         slower = SUMMED if self.summed and self.rates != DENSE else 1.0
         return self.rates.seconds + slower * flops / self.rates.flops
 
