@@ -127,7 +127,7 @@ class PackImages:
         self.height, self.width = pixels.shape[1:]
         self.area = self.height * self.width
         self._most = [int(counts.max()) for counts in self.host.counts]
-        self._active = [self._empty(int(counts.sum()) + 1) for counts in self.host.counts]
+        self._active = [self._empty(counts) for counts in self.host.counts]
         self._tabulate()
         self._neighbours: dict[tuple[int, int], Tensor] = {}
 
@@ -151,19 +151,20 @@ class PackImages:
 
         The host does not wait for the device; tables that are too small are made anew.
         """
-        stay = True
+        # Recorded steps count on the most: of images that change it is not known beforehand.
+        anything = [self.area] * len(self._most)
+        stay, self._most = self._most == anything, anything
         for depth, counts in enumerate(host.counts):
-            total, most = int(counts.sum()) + 1, int(counts.max())
-            if total > len(self._active[depth].site) or most > self._most[depth]:
-                self._active[depth] = self._empty(total + total // 16)
-                self._most[depth] = max(most, self._most[depth])
-                stay = False
+            if counts.sum() >= len(self._active[depth].site):
+                self._active[depth], stay = self._empty(counts), False
         self.host = host
         self._tabulate()
         return stay
 
-    def _empty(self, room: int) -> Active:
-        images = len(self.host)
+    def _empty(self, counts: NDArray[np.int64]) -> Active:
+        """Tables with a little more room than images of so many active sites need."""
+        images, total = len(self.host), int(counts.sum())
+        room = total + total // 16 + 1
         position_type = torch.int16 if self.area <= torch.iinfo(torch.int16).max else torch.int32
         return Active(
             torch.zeros(images + 1, dtype=torch.int64, device=self.device),

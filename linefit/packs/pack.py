@@ -100,8 +100,8 @@ class Pack:
         for order, size in pieces(orders, self.batch_size):
             needs = host.capacity(order, size, per_site=per_site)
             whole = size == self.batch_size
-            room = needs.with_room() if whole else host.room_for_one(needs, size)
-            parts.append(Part(by_steps(order, size), needs, room))
+            room = needs if whole else host.room_for_one(needs, size)
+            parts.append(Part(by_steps(order, size), needs, room.with_room()))
         return EpochPlan(tuple(parts), fresh, sites)
 
     def epoch(self, plan: EpochPlan) -> None:

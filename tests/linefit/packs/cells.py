@@ -53,10 +53,12 @@ def pack_of(
     learning_rates: Sequence[float] | None = None,
     capture: Capture | None = None,
     kernel_set: KernelSet = "plain",
+    order_of: Sequence[int] | None = None,
 ) -> Pack:
     rates = learning_rates or [1e-2] * len(nets)
     examples = pack_examples(images, nets[0], dtype)
-    return Pack(nets, recognise(nets[0], DIM), rates, examples, BATCH, kernel_set, capture)
+    shape = recognise(nets[0], DIM)
+    return Pack(nets, shape, rates, examples, BATCH, kernel_set, capture, order_of)
 
 
 def single_cell(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from linefit.packs.graphs import WARM_UP, CudaGraphs
+from linefit.packs.graphs import STREAMS, WARM_UP, Branches, CudaGraphs, RecordingError
 
 
 class StandIn:
@@ -25,6 +25,7 @@ class StandIn:
         self.workspaces: set[FakeStream] = set()
         self.recording: FakeGraph | None = None
         self.trace: list[str] = []
+        self.waits: list[tuple[FakeStream, FakeStream]] = []  # who waited for whom
 
     @contextlib.contextmanager
     def stream(self, stream: FakeStream) -> Iterator[None]:
@@ -41,9 +42,11 @@ class StandIn:
         self.users[pool] = self.users.get(pool, 0) + 1
         weakref.finalize(graph, self.release, pool)
         self.recording = graph
-        with self.stream(stream):
-            yield
-        self.recording = None
+        try:
+            with self.stream(stream):
+                yield
+        finally:
+            self.recording = None
 
     def release(self, pool: int) -> None:
         self.users[pool] -= 1
@@ -61,6 +64,7 @@ class FakeStream:
 
     def wait_stream(self, other: FakeStream) -> None:
         self.cuda.trace.append("wait")
+        self.cuda.waits.append((self, other))
 
 
 class FakeGraph:
@@ -115,3 +119,80 @@ def test_a_step_may_be_recorded_anew_when_all_recordings_are_gone(cuda: StandIn)
     again = record(cuda.product, [])
     assert cuda.users == {0: 0, 1: 1}
     del again
+
+
+def test_parts_of_a_step_fork_from_its_stream_and_join_it(cuda: StandIn) -> None:
+    """So that a recording holds them, and what comes behind sees all that they made."""
+    branches = Branches(torch.device("cuda"), 2 * STREAMS)
+    used = []
+    with branches.fork() as part:
+        forked = list(cuda.waits)
+        for number in range(2 * STREAMS):
+            with part(number):
+                used.append(cuda.current)
+    assert len(set(used)) == STREAMS
+    assert used[:STREAMS] == used[STREAMS:]
+    assert forked == [(stream, cuda.default) for stream in used[:STREAMS]]
+    assert cuda.waits[STREAMS:] == [(cuda.default, stream) for stream in used[:STREAMS]]
+    assert cuda.current is cuda.default
+
+
+def test_a_step_of_few_parts_takes_few_streams(cuda: StandIn) -> None:
+    with Branches(torch.device("cuda"), 2).fork():
+        assert len(cuda.waits) == 2
+    with Branches(torch.device("cpu"), 2).fork() as part, part(0):
+        assert len(cuda.waits) == 4
+
+
+CAPTURING = RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (CAPTURING, RecordingError),
+        (
+            RuntimeError("Cannot copy between CPU and CUDA tensors during CUDA graph capture"),
+            RecordingError,
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError),
+        (RuntimeError("CUDA error: unspecified launch failure"), RuntimeError),
+        (ZeroDivisionError("of the net's own"), ZeroDivisionError),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_recorded_is_told_from_what_fails(
+    cuda: StandIn, error: Exception, raised: type[Exception]
+) -> None:
+    def step() -> None:
+        if cuda.recording is not None:
+            raise error
+
+    with pytest.raises(raised) as found:
+        CudaGraphs(torch.device("cuda"))(step, [])
+    assert found.type is raised
+    assert str(found.value) == str(error).partition("\n")[0]
+
+
+def test_an_exhausted_memory_is_no_refusal_where_the_recording_fails_to_end(
+    cuda: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with CUDA: what the recording's end raises hides what a step has raised."""
+
+    @contextlib.contextmanager
+    def graph(*arguments: Any, **more: Any) -> Iterator[None]:
+        cuda.recording = FakeGraph()
+        try:
+            yield
+        finally:
+            raise CAPTURING
+
+    def step() -> None:
+        if cuda.recording is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    with pytest.raises(RuntimeError, match="capturing") as found:
+        CudaGraphs(torch.device("cuda"))(step, [])
+    assert not isinstance(found.value, RecordingError)
+    assert isinstance(found.value.__context__, torch.OutOfMemoryError)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,11 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from linefit.deltamap import DeltaImages
+from linefit.examples import Examples
+from linefit.images import LineImages
+from linefit.packs import (
+    HostExamples,
+    predict,
+    train_pack,
+    unpackable_setting,
+    unrecordable_setting,
+)
 from linefit.packs import pack as pack_module
-from linefit.packs import predict, train_pack, unpackable_setting, unrecordable_setting
 from linefit.packs.graphs import put_back
+from linefit.packs.sites import Batch, Rows
 from linefit.protocol import Protocol
-from linefit.training import Training
+from linefit.training import EagerSteps, Training, train
 from linefit.training import predict as predict_single
 from tests.linefit.packs.cells import (
     BATCH,
@@ -96,6 +107,99 @@ def test_cells_of_one_order_share_it_and_have_rates_of_their_own() -> None:
     for seed, rate, run in zip(range(3), rates, runs, strict=True):
         net = nets_of(levels, [seed], F64)[0]
         assert_same(run, single_cell(net, TRAIN, VAL, 2, 7, rate), 1e-11)
+
+
+@pytest.mark.parametrize("levels", NETS, ids="-".join)
+def test_cells_of_one_seed_share_its_order(levels: Levels) -> None:
+    """Two orders of four cells, in no order; each cell as it is alone."""
+    order_of, seeds = [0, 1, 1, 0], [7, 8]
+    nets = nets_of(levels, range(4), F64)
+    pack = pack_of(nets, TRAIN, F64, order_of=order_of)
+    runs = train_pack(pack, pack_examples(VAL, nets[0], F64), SIZE, 2, generators(seeds))
+    for cell, (order, run) in enumerate(zip(order_of, runs, strict=True)):
+        (net,) = nets_of(levels, [cell], F64)
+        assert_same(run, single_cell(net, TRAIN, VAL, 2, seeds[order]), 1e-11)
+
+
+@pytest.mark.parametrize("levels", NETS, ids="-".join)
+def test_tables_that_cells_share_are_made_once(
+    levels: Levels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each table of a step is made for two orders, not for six cells, and once."""
+    made: list[int] = []
+
+    class Counted(Batch):
+        def rows(self, depth: int) -> Rows:
+            known, found = depth in self._rows, super().rows(depth)
+            made.extend([] if known else [len(found.site)])
+            return found
+
+        def sources(self, layer: int) -> Tensor:
+            found = super().sources(layer)
+            made.append(len(found))
+            return found
+
+    monkeypatch.setattr(pack_module, "Batch", Counted)
+    pack = pack_of(nets_of(levels, range(6), F64), TRAIN, F64, order_of=[0, 0, 0, 1, 1, 1])
+    pack.epoch(pack.plan(np.stack([np.arange(BATCH)] * 2)))
+    convolutions = len(pack.shape.convolutions)
+    assert made == [2] * (2 * convolutions + 1)
+
+
+@pytest.mark.parametrize("levels", NETS, ids="-".join)
+def test_fresh_images_of_each_order_take_the_place_of_those_before(levels: Levels) -> None:
+    """As epochs on these images, cell by cell; a recorded step finds them where it looks for them."""
+    seeds, rate = [0, 1], 1e-3
+
+    def drawn(epoch: int, seed: int) -> LineImages:
+        return data(SIZE, 1000 * epoch + 10_000 * seed)
+
+    def fresh(epoch: int) -> HostExamples:
+        each = [drawn(epoch, seed) for seed in seeds]
+        pixels, params = ([getattr(own, name) for own in each] for name in ("pixels", "params"))
+        return HostExamples(np.concatenate(pixels), np.concatenate(params))
+
+    first = fresh(1)
+    nets = nets_of(levels, range(3), F64)
+    pack = pack_of(
+        nets,
+        LineImages(first.pixels, first.targets),
+        F64,
+        [rate] * 3,
+        Recorder(),
+        order_of=[0, 1, 0],
+    )
+    validation, epochs = pack_examples(VAL, nets[0], F64), 4
+    runs = train_pack(
+        pack, validation, SIZE, epochs, generators(seeds), own_images=True, fresh=fresh
+    )
+    for cell, (order, run) in enumerate(zip([0, 1, 0], runs, strict=True)):
+        (net,) = nets_of(levels, [cell], F64)
+
+        def own(epoch: int, seed: int = seeds[order]) -> Examples:
+            images = drawn(epoch, seed)
+            return Examples(
+                DeltaImages(images.pixels, F64), torch.from_numpy(images.params).to(F64)
+            )
+
+        protocol, shuffle = Protocol(SIZE, epochs, BATCH, rate), generators([seeds[order]])[0]
+        val = Examples(DeltaImages(VAL.pixels, F64), torch.from_numpy(VAL.params).to(F64))
+        steps = EagerSteps(net, protocol, "delta")
+        assert_same(run, train(net, steps, own, val, protocol, shuffle=shuffle), 1e-10)
+
+
+def test_a_pack_is_gone_with_its_last_reference() -> None:
+    """And its memory with it: no cycle waits for Python to look for it, while the next pack needs the room."""
+    gc.disable()
+    try:
+        nets = nets_of(NETS[1], [0], F64)
+        pack = pack_of(nets, TRAIN, F64, capture=lambda step, state: lambda: None)
+        pack.epoch(pack.plan(np.arange(SIZE)[None]))
+        gone = weakref.ref(pack)
+        del pack
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
