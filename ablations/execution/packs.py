@@ -46,6 +46,7 @@ from linefit.packs import (
     predict,
     train_pack,
 )
+from linefit.packs.rates import schedule_of
 from linefit.packs.shape import Shape
 from linefit.packs.training import Trainable, Validation
 from linefit.protocol import Loss, Protocol, Target
@@ -101,7 +102,15 @@ def _train_delta_maps(
         training = _fixed_tables(*_facts(protocol), shape.convolutions, device)
     else:
         training = _tables(seeds.images(1), shape.convolutions, device)
-    pack = Pack(nets, shape, rates, training, protocol.batch_size, order_of=seeds.order_of)
+    pack = Pack(
+        nets,
+        shape,
+        rates,
+        training,
+        protocol.batch_size,
+        order_of=seeds.order_of,
+        schedule=schedule_of(protocol),
+    )
     validation = _validation_tables(shape.convolutions, device)
     runs = seeds.train(pack, validation, on_epoch)
     predictions = {split: _predict_split(pack, split) for split in of_lab_size(job[0])}

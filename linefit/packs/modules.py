@@ -29,6 +29,7 @@ from linefit.packs.feeds import (
 )
 from linefit.packs.graphs import Branches, Capture, capture_for, put_back, take_first_step
 from linefit.packs.images import copy_from_host
+from linefit.packs.rates import Rates, schedule_of
 from linefit.packs.recordable import assure_recordable
 from linefit.protocol import Protocol
 from linefit.training import PREDICTION_BATCH, evaluating
@@ -99,7 +100,7 @@ class ModulePack:
         batches = [(first + step * len(first)) % count for step in range(TRIAL_STEPS)]
         for net in {repr(net): net for net in nets}.values():
             assure_recordable(net, self._gradients, batches)
-        self.optimiser = _optimiser(nets, protocol, learning_rates)
+        self.optimiser, self._rates = _optimiser(nets, protocol, learning_rates)
         self._branches = Branches(device, len(nets))
         self._recordings = Recordings(capture or capture_for(device), device)
 
@@ -110,7 +111,7 @@ class ModulePack:
         """All tensors that a step changes, but for the place in the order."""
         of_nets = [t for net in self.nets for t in (*net.parameters(), *net.buffers())]
         moments = [t for s in self.optimiser.state.values() for t in s.values()]
-        return [*(t.detach() for t in of_nets), *moments, self.loss]
+        return [*(t.detach() for t in of_nets), *moments, *self._rates.state(), self.loss]
 
     def plan(self, orders: NDArray[np.int64], fresh: HostExamples | None = None) -> EpochPlan:
         """An epoch in the orders `(T, N)` of images, perhaps of others than before. It asks the device nothing."""
@@ -154,6 +155,7 @@ class ModulePack:
                 with branch(cell):
                     loss = self._gradients(net, indices[self.order_of[cell]])
                     self.loss[cell] += loss * feed.size
+        self._rates.advance()
         self.optimiser.step()
 
     def _gradients(self, net: nn.Module, indices: Tensor) -> Tensor:
@@ -165,18 +167,20 @@ class ModulePack:
 
 def _optimiser(
     nets: Sequence[nn.Module], protocol: Protocol, learning_rates: Sequence[float]
-) -> torch.optim.Optimizer:
+) -> tuple[torch.optim.Optimizer, Rates]:
     """Torch's fused optimiser of all cells together, one group for each learning rate, with its state.
 
     A step with zero gradients makes the state, which a recording has to find; what it changes is put back.
     """
-    chosen: list[list[nn.Parameter]] = []
-    groups: list[dict[str, object]] = []
-    cells = sorted(zip(learning_rates, nets, strict=True), key=lambda cell: cell[0])
-    for rate, group in itertools.groupby(cells, key=lambda cell: cell[0]):
-        chosen.append([p for _, net in group for p in net.parameters() if p.requires_grad])
-        groups.append({"params": chosen[-1], "lr": rate})
-    parameters = list(itertools.chain(*chosen))
+    of_rates: dict[float, list[nn.Parameter]] = {}
+    for rate, net in zip(learning_rates, nets, strict=True):
+        of_rates.setdefault(rate, []).extend(p for p in net.parameters() if p.requires_grad)
+    parameters = list(itertools.chain(*of_rates.values()))
+    rates = Rates(schedule_of(protocol), list(of_rates), parameters[0].device)
+    groups = [
+        {"params": group, "lr": rates.of_group(number)}
+        for number, group in enumerate(of_rates.values())
+    ]
     capturable = parameters[0].device.type == "cuda"
     make: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
     decay = {}
@@ -189,4 +193,4 @@ def _optimiser(
     take_first_step(optimiser)
     put_back([parameter.detach() for parameter in parameters], before)
     optimiser.zero_grad()
-    return optimiser
+    return optimiser, rates

@@ -16,6 +16,7 @@ from linefit.packs.graphs import Capture, capture_for, put_back, take_first_step
 from linefit.packs.images import Capacity, HostSites, PackImages, copy_from_host
 from linefit.packs.kernels.choice import KernelSet, kernels
 from linefit.packs.network import forward
+from linefit.packs.rates import CONSTANT, Rates
 from linefit.packs.recognition import background_of
 from linefit.packs.shape import Shape, stack, unstack
 from linefit.packs.sites import Batch
@@ -55,6 +56,7 @@ class Pack:
         capture: how a step is recorded; default: a CUDA graph on CUDA, else not at all.
         order_of: which of an epoch's orders each cell follows, counted as they first occur; default: there is one
             for all cells, or one for each.
+        schedule: factors `(steps,)` of the learning rates; default: they stay.
     """
 
     def __init__(
@@ -67,12 +69,13 @@ class Pack:
         kernel_set: KernelSet = "plain",
         capture: Capture | None = None,
         order_of: Sequence[int] | None = None,
+        schedule: NDArray[np.float64] = CONSTANT,
     ) -> None:
         targets = training.targets
         self.shape, self.training, self.batch_size = shape, training, batch_size
         self.parameters = [p.to(targets.device, targets.dtype) for p in stack(nets, shape)]
         self.background = background_of(nets, shape, targets.dtype, targets.device)
-        self.optimiser = _adam(self.parameters, learning_rates)
+        self.optimiser, self._rates = _adam(self.parameters, learning_rates, schedule)
         self.candidates = FIRST_CANDIDATES
         # Of the epoch so far: loss summed over images, and whether a maximum lacked candidates.
         self.loss = torch.zeros(len(nets), dtype=torch.float64, device=targets.device)
@@ -87,7 +90,7 @@ class Pack:
     def state(self) -> list[Tensor]:
         """All tensors that a step changes, but for the place in the order."""
         moments = [t for s in self.optimiser.state.values() for t in s.values()]
-        return [*self.parameters, *moments, self.loss, self.exhausted]
+        return [*self.parameters, *moments, *self._rates.state(), self.loss, self.exhausted]
 
     def plan(self, orders: NDArray[np.int64], fresh: HostExamples | None = None) -> EpochPlan:
         """An epoch in the orders `(T, N)` of images, perhaps of others than before.
@@ -124,6 +127,7 @@ class Pack:
         self.loss += error.square().mean((1, 2)).double() * feed.size
         self.exhausted |= found.exhausted
         _set_gradients(self.optimiser, self.parameters, gradients)
+        self._rates.advance()
         self.optimiser.step()
 
     def _batch(self, images: PackImages, indices: Tensor, capacity: Capacity) -> Batch:
@@ -187,22 +191,26 @@ class Pack:
         put_back(self.state(), snapshot)
 
 
-def _adam(parameters: Sequence[Tensor], learning_rates: Sequence[float]) -> torch.optim.Adam:
+def _adam(
+    parameters: Sequence[Tensor], learning_rates: Sequence[float], schedule: NDArray[np.float64]
+) -> tuple[torch.optim.Adam, Rates]:
     """Torch's fused Adam on slices of the stacked parameters, one group for each run of equal learning rates.
 
     It reads and writes every number once, which no kernel of ours could undercut. Its state exists from now on: a step
     with zero gradients changes nothing else.
     """
+    runs = [(rate, len(list(run))) for rate, run in itertools.groupby(learning_rates)]
+    rates = Rates(schedule, [rate for rate, _ in runs], parameters[0].device)
     groups, first = [], 0
-    for rate, run in itertools.groupby(learning_rates):
-        last = first + len(list(run))
-        groups.append({"params": [p[first:last] for p in parameters], "lr": rate})
-        first = last
+    for number, (_, cells) in enumerate(runs):
+        of_cells = [p[first : first + cells] for p in parameters]
+        groups.append({"params": of_cells, "lr": rates.of_group(number)})
+        first += cells
     on_cuda = parameters[0].device.type == "cuda"
     optimiser = torch.optim.Adam(groups, fused=True, capturable=on_cuda)
     _set_gradients(optimiser, parameters, [torch.zeros_like(p) for p in parameters])
     take_first_step(optimiser)
-    return optimiser
+    return optimiser, rates
 
 
 def _set_gradients(

@@ -34,6 +34,8 @@ PACKED = {
     "tf32",
     "training_set",
     "target",
+    "schedule",
+    "warmup",
 }
 RECORDED = PACKED | {"loss", "optimiser", "weight_decay"}
 

@@ -19,6 +19,7 @@ from ablations.execution.packs import train_cells
 from ablations.execution.workers import run_cells
 from ablations.study.reader import parse_study
 from linefit.engines import set_precision
+from linefit.images import fresh_images
 from linefit.packs import RecordingError, UnpackableError
 from linefit.packs.shape import Shape
 from linefit.packs.sizes import SHARE_OF_MEMORY
@@ -76,7 +77,7 @@ def test_cells_stay_alone_on_a_cpu_unless_asked_for():
 
 @pytest.mark.parametrize(
     "levels",
-    [{"schedule": "cosine"}, {"weights": "average"}, {"pooling": "nonsense"}, {"head": "nonsense"}],
+    [{"weights": "best"}, {"weights": "average"}, {"pooling": "nonsense"}, {"head": "nonsense"}],
     ids=str,
 )
 def test_what_packs_do_not_know_trains_alone(levels):
@@ -85,7 +86,7 @@ def test_what_packs_do_not_know_trains_alone(levels):
 
 
 MODULES = [
-    {"architecture": "strided"},
+    {"architecture": "strided", "schedule": "cosine"},
     {"pooling": "softpool"},
     {"engine": "dense"},
     {"loss": "l1", "optimiser": "adamw", "weight_decay": 0.1},
@@ -108,14 +109,27 @@ def test_other_nets_share_packs_of_modules(levels):
         assert_same_outcome(replace(outcome, message=""), expected)
 
 
-@pytest.mark.parametrize("training_set", ["per_seed", "fresh"])
-def test_images_of_each_seed_are_those_of_single_cells(training_set):
-    """Three seeds, one of them twice: images, orders and tables are made once a seed."""
-    cells = [with_levels(cell, training_set=training_set) for cell in CELLS[:4]]
-    assert isinstance(packed_form(cells[0]), Shape)
-    for cell, outcome in zip(cells, train_cells(cells, "cpu", lambda epoch: None), strict=True):
-        assert outcome.engine == "pack"
-        assert_same_outcome(outcome, train_cell(cell, "cpu", lambda epoch: None))
+def test_images_of_each_seed_are_drawn_once_and_are_those_of_single_cells(monkeypatch):
+    """Of four cells two have one seed; two epochs, with a rate that rises and falls."""
+    drawn = []
+
+    def counted(size, stream, *, first):
+        drawn.append((stream, first))
+        return fresh_images(size, stream, first=first)
+
+    monkeypatch.setattr(packs_module, "fresh_images", counted)
+    for training_set, epochs in (("per_seed", [0]), ("fresh", [0, 0, 96])):
+        settings = {"training_set": training_set, "schedule": "cosine", "warmup": 0.2}
+        cells = [with_levels(cell, **settings) for cell in CELLS[:4]]
+        assert isinstance(packed_form(cells[0]), Shape)
+        drawn.clear()
+        outcomes = train_cells(cells, "cpu", lambda epoch: None)
+        assert sorted(drawn) == sorted(
+            (seed, n) for seed in {c.seed for c in cells} for n in epochs
+        )
+        for cell, outcome in zip(cells, outcomes, strict=True):
+            assert outcome.engine == "pack"
+            assert_same_outcome(outcome, train_cell(cell, "cpu", lambda epoch: None))
 
 
 @pytest.mark.parametrize(

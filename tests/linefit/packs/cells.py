@@ -16,6 +16,7 @@ from linefit.images import LineImages, lab_images
 from linefit.packs import Pack, PackExamples, PackImages, recognise
 from linefit.packs.graphs import Capture
 from linefit.packs.kernels.choice import KernelSet
+from linefit.packs.rates import CONSTANT
 from linefit.protocol import Protocol
 from linefit.training import EagerSteps, Training, train
 
@@ -54,11 +55,12 @@ def pack_of(
     capture: Capture | None = None,
     kernel_set: KernelSet = "plain",
     order_of: Sequence[int] | None = None,
+    schedule: NDArray[np.float64] = CONSTANT,
 ) -> Pack:
     rates = learning_rates or [1e-2] * len(nets)
     examples = pack_examples(images, nets[0], dtype)
     shape = recognise(nets[0], DIM)
-    return Pack(nets, shape, rates, examples, BATCH, kernel_set, capture, order_of)
+    return Pack(nets, shape, rates, examples, BATCH, kernel_set, capture, order_of, schedule)
 
 
 def single_cell(
@@ -68,6 +70,7 @@ def single_cell(
     epochs: int,
     seed: int,
     learning_rate: float = 1e-2,
+    protocol: Protocol | None = None,
 ) -> Training:
     """Train a net by delta maps and autograd, as the harness does with one cell."""
     dtype = next(net.parameters()).dtype
@@ -76,7 +79,7 @@ def single_cell(
         return Examples(DeltaImages(of.pixels, dtype), torch.from_numpy(of.params).to(dtype))
 
     training = examples(images)
-    protocol = Protocol(len(images), epochs, BATCH, learning_rate)
+    protocol = protocol or Protocol(len(images), epochs, BATCH, learning_rate)
     return train(
         net,
         EagerSteps(net, protocol, "delta"),

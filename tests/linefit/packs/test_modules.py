@@ -144,7 +144,7 @@ def test_cells_of_a_pack_train_as_single_cells(name: str, dtype: torch.dtype, rt
     [
         {"loss": "l1"},
         {"loss": "huber"},
-        {"optimiser": "adamw", "weight_decay": 0.1},
+        {"optimiser": "adamw", "weight_decay": 0.1, "schedule": "cosine", "warmup": 0.2},
     ],
     ids=str,
 )

@@ -23,6 +23,7 @@ from linefit.packs import (
 )
 from linefit.packs import pack as pack_module
 from linefit.packs.graphs import put_back
+from linefit.packs.rates import schedule_of
 from linefit.packs.sites import Batch, Rows
 from linefit.protocol import Protocol
 from linefit.training import EagerSteps, Training, train
@@ -119,6 +120,23 @@ def test_cells_of_one_seed_share_its_order(levels: Levels) -> None:
     for cell, (order, run) in enumerate(zip(order_of, runs, strict=True)):
         (net,) = nets_of(levels, [cell], F64)
         assert_same(run, single_cell(net, TRAIN, VAL, 2, seeds[order]), 1e-11)
+
+
+@pytest.mark.parametrize("levels", NETS[1:4], ids="-".join)
+def test_rates_that_rise_and_fall_are_those_of_single_cells(
+    levels: Levels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where an epoch is taken again, and where recording it takes steps beforehand."""
+    monkeypatch.setattr(pack_module, "FIRST_CANDIDATES", 1)
+    rates, seeds = [1e-3, 1e-3, 1e-2], [0, 1, 2]
+    protocols = [Protocol(SIZE, 3, BATCH, rate, schedule="cosine", warmup=0.2) for rate in rates]
+    nets = nets_of(levels, seeds, F64)
+    schedule = schedule_of(protocols[0])
+    pack = pack_of(nets, TRAIN, F64, rates, Recorder(), schedule=schedule)
+    runs = train_pack(pack, pack_examples(VAL, nets[0], F64), SIZE, 3, generators(seeds))
+    for seed, protocol, run in zip(seeds, protocols, runs, strict=True):
+        (net,) = nets_of(levels, [seed], F64)
+        assert_same(run, single_cell(net, TRAIN, VAL, 3, seed, protocol=protocol), 1e-11)
 
 
 @pytest.mark.parametrize("levels", NETS, ids="-".join)
@@ -359,4 +377,4 @@ def test_only_the_protocol_that_packs_know_is_packable() -> None:
     assert unpackable_setting(Protocol(engine="dense")) == "engine = 'dense'"
     assert unpackable_setting(Protocol(loss="l1")) == "loss = 'l1'"
     assert unrecordable_setting(Protocol(loss="l1", optimiser="adamw", engine="dense")) is None
-    assert unrecordable_setting(Protocol(schedule="cosine")) == "schedule = 'cosine'"
+    assert unrecordable_setting(Protocol(weights="best")) == "weights = 'best'"
