@@ -74,9 +74,11 @@ class CudaGraphs:
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
     """RecordingError for what cannot be recorded; an exhausted memory stays what it is."""
+    stream = torch.cuda.current_stream()
     try:
         yield
     except Exception as error:  # the recording's own end may fail behind what a step has raised
+        torch.cuda.set_stream(stream)  # which a recording that fails to end does not put back
         chain: list[BaseException] = [error]
         while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
             chain.append(cause)

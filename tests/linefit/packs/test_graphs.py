@@ -81,6 +81,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> StandIn:
         "graph_pool_handle": lambda: next(stand_in.handles),
         "CUDAGraph": FakeGraph,
         "stream": stand_in.stream,
+        "set_stream": lambda stream: setattr(stand_in, "current", stream),
         "graph": stand_in.graph,
     }
     for name, value in replaced.items():
@@ -181,7 +182,7 @@ def test_an_exhausted_memory_is_no_refusal_where_the_recording_fails_to_end(
 
     @contextlib.contextmanager
     def graph(*arguments: Any, **more: Any) -> Iterator[None]:
-        cuda.recording = FakeGraph()
+        cuda.recording, cuda.current = FakeGraph(), FakeStream(cuda)
         try:
             yield
         finally:
@@ -196,3 +197,4 @@ def test_an_exhausted_memory_is_no_refusal_where_the_recording_fails_to_end(
         CudaGraphs(torch.device("cuda"))(step, [])
     assert not isinstance(found.value, RecordingError)
     assert isinstance(found.value.__context__, torch.OutOfMemoryError)
+    assert cuda.current is cuda.default
