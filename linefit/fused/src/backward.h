@@ -7,7 +7,7 @@ struct Backward : Forward<T, LANES, ROWS> {
     typedef typename Base::Vec Vec;
     typedef typename Base::Ints Ints;
     typedef typename Base::Layer Layer;
-    using Base::layer, Base::layout, Base::program, Base::tables, Base::taps, Base::theta;
+    using Base::AHEAD, Base::layer, Base::layout, Base::program, Base::tables, Base::taps, Base::theta;
 
     static constexpr int64_t CHUNK = 64;  // rows of a product whose operands stay in cache
 
@@ -44,8 +44,7 @@ struct Backward : Forward<T, LANES, ROWS> {
         const size_t out = at.stride;
         T* own = at.gradient.data;
         T* total = totals.need(at.classes * out);  // of a class: its own and that of the nodes in its place
-        for (size_t i = 0; i < (at.classes + at.nodes) * out; i += LANES)
-            K::store(own + i, K::load(at.z.data + i) > Vec{} ? K::load(own + i) : Vec{});
+        pass_relu(at, 0, at.classes);
         std::memcpy(total, own, at.classes * out * sizeof(T));
         sort_edges(l, total);
         const int64_t count = list_touched(below.nodes);
@@ -67,6 +66,14 @@ struct Backward : Forward<T, LANES, ROWS> {
         }
     }
 
+    // The gradient of some rows' values becomes that of what they are before ReLU.
+    static void pass_relu(Layer& at, int64_t begin, int64_t end) {
+        for (int64_t i = begin * at.stride; i < end * at.stride; i += LANES) {
+            T* g = at.gradient.data + i;
+            K::store(g, K::load(at.z.data + i) > Vec{} ? K::load(g) : Vec{});
+        }
+    }
+
     // The edges that a gradient comes through, by the node below and the tap; on the way it is added to the nodes' classes.
     void sort_edges(int l, T* total) {
         Layer& at = layer[l];
@@ -78,6 +85,7 @@ struct Backward : Forward<T, LANES, ROWS> {
         int64_t count = 0;
         for (int64_t p = 0; p < at.nodes; ++p) {
             const T* g = own + p * out;
+            pass_relu(at, at.classes + p, at.classes + p + 1);
             if (!K::any(g, int(out))) continue;
             nodes[count++] = int32_t(p);
             for (size_t c = 0; c < out; c += LANES) K::add(total + at.base.data[p] * out + c, K::load(g + c));
@@ -102,17 +110,32 @@ struct Backward : Forward<T, LANES, ROWS> {
     // Of some nodes below [node][tap][out]: the gradient of all that reads them.
     const T* gather(const Layer& at, const int32_t* rows, int64_t some) {
         const size_t out = at.stride;
-        const T* own = at.gradient.data + at.classes * out;
-        T* sums = reached.zeros(some * taps * out);
-        for (int64_t i = 0; i < some; ++i)
-            for (int tap = 0; tap < taps; ++tap) {
-                const size_t key = size_t(rows[i]) * taps + tap;
-                T* to = sums + (i * taps + tap) * out;
-                for (uint32_t r = reader_start.data[key]; r < reader_start.data[key + 1]; ++r)
-                    for (size_t c = 0; c < out; c += LANES)
-                        K::add(to + c, K::load(own + size_t(readers.data[r]) * out + c));
+        reached.need(some * taps * out);
+        size_t c = 0;
+        for (; c + 3 * LANES <= out; c += 3 * LANES) gather_columns<3>(at, rows, some, c);
+        for (; c < out; c += LANES) gather_columns<1>(at, rows, some, c);
+        return reached.data;
+    }
+
+    template <int V>
+    void gather_columns(const Layer& at, const int32_t* rows, int64_t some, size_t column) {
+        const size_t out = at.stride;
+        const T* own = at.gradient.data + at.classes * out + column;
+        const int32_t* reader = readers.data;
+        const uint32_t last = reader_start.data[rows[some - 1] * size_t(taps) + taps];
+        T* to = reached.data + column;
+        for (int64_t i = 0; i < some; ++i) {
+            const uint32_t* start = reader_start.data + rows[i] * size_t(taps);
+            for (int tap = 0; tap < taps; ++tap, to += out) {
+                Vec sum[V] = {};
+                for (uint32_t r = start[tap]; r < start[tap + 1]; ++r) {
+                    const T* next = own + size_t(reader[r + AHEAD < last ? r + AHEAD : r]) * out;
+                    for (int v = 0; v < V; ++v) __builtin_prefetch(next + v * LANES);
+                    for (int v = 0; v < V; ++v) sum[v] += K::load(own + size_t(reader[r]) * out + v * LANES);
+                }
+                for (int v = 0; v < V; ++v) K::store(to + v * LANES, sum[v]);
             }
-        return sums;
+        }
     }
 
     void node_weights(int l, const int32_t* rows, int64_t some, const T* sums, T* to) {
