@@ -12,21 +12,25 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import nn
 
 from ablations import driver
 from ablations.comparison.errors import error_table
 from ablations.comparison.metrics import find_metric
 from ablations.comparison.runs import compare_errors as compare_errors
 from ablations.comparison.study_comparison import StudyComparison, compare_study
+from ablations.execution.cells import trained_net
 from ablations.records import MAX_PREDICTIONS, RESULTS_DIR, loading
 from ablations.records.results import StudyResults
 from ablations.report import plots
+from ablations.report.plots.sites import plot_sites, seed_of_sites, sites_of
 from ablations.study.factors import Level
 from ablations.study.reader import load_study
 from ablations.study.selection import selection
 from ablations.study.settings import with_settings
 from ablations.study.study import Study
 from ablations.study.until import parse_until
+from linefit.splits import evaluation_images
 
 
 class Results(StudyResults):
@@ -101,6 +105,32 @@ class Results(StudyResults):
     def plot_slope_intercept(self, split: str | None = None) -> Figure:
         """The errors of slope and of intercept apart, as `plot_mse` draws them."""
         return plots.plot_slope_intercept(self, split or next(iter(self.splits)))
+
+    def net(self, variant: str, seed: int, *, device: str = "cpu") -> nn.Module:
+        """The net of a cell, trained again: answers are kept of it, weights are not.
+
+        On the machine that trained the cell it is the same to the last bit. Raises ValueError for a variant that the
+        study does not have, and where the training diverges.
+        """
+        for cell in self.study.cells([seed]):
+            if cell.variant.name == variant:
+                return trained_net(cell, device)
+        names = ", ".join(one.name for one in self.study.variants)
+        raise ValueError(f"variant {variant!r} is not one of {names}")
+
+    def plot_sites(
+        self, variant: str, split: str | None = None, *, seed: int | None = None
+    ) -> Figure:
+        """Where the channels of a net with global max pooling have their maxima: what it looks at.
+
+        The cell is trained again (`net`), by default that of the seed with the median MSE, and drawn on images from
+        the best to the worst. By default on the study's first split. Raises ValueError for a variant and a seed that
+        there are not, and for a pooling that is not `max`.
+        """
+        name = split or next(iter(self.splits))
+        chosen = seed_of_sites(self, name, variant, seed)
+        net, pixels = self.net(variant, chosen), evaluation_images(name).pixels
+        return plot_sites(sites_of(self, name, variant, chosen, net, pixels))
 
     def plot_learning_curves(self, *, variant: str | None = None, ax: Axes | None = None) -> Figure:
         """Train loss and val MSE by epoch, a panel a variant; with `variant` and `ax` that one into these axes."""

@@ -140,7 +140,32 @@ def _peak_memory_mib() -> float | None:
     return int(peak[1]) / 1024 if peak else None
 
 
+def trained_net(cell: Cell, device: str) -> torch.nn.Module:
+    """The net of a cell, trained from its configuration, as nothing but its answers is kept of the first time.
+
+    On the same machine and number of threads it has the same bits. Raises ValueError where the training diverges.
+    """
+    net, run, *_ = _trained(cell, resolve_device(device), lambda _: None)
+    if run.status != "ok":
+        raise ValueError(f"{cell.variant.name} with seed {cell.seed}: the training diverged")
+    return net
+
+
 def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], object]) -> Outcome:
+    net, run, engine, message = _trained(cell, device, on_epoch)
+    predictions = {}
+    if run.status == "ok":
+        own = of_lab_size(cell)
+        predictions = {split: _predict_split(net, split, engine, device) for split in own}
+        predictions |= predict_other_sizes(cell, net, device)
+    parameters = sum(p.numel() for p in net.parameters())
+    return finished(run, predictions, parameters, engine, message, device)
+
+
+def _trained(
+    cell: Cell, device: torch.device, on_epoch: Callable[[int], object]
+) -> tuple[torch.nn.Module, Training, ResolvedEngine, str]:
+    """The net as its training left it, the engine that trained it, and why it was not the one that was asked for."""
     protocol = cell.protocol
     prepare(protocol, device)
     initial_seed, shuffle_seed = cell_seeds(cell.seed)
@@ -159,13 +184,7 @@ def _train_cell(cell: Cell, device: torch.device, on_epoch: Callable[[int], obje
         shuffle=torch.Generator().manual_seed(shuffle_seed),
         on_epoch=on_epoch,
     )
-    predictions = {}
-    if run.status == "ok":
-        own = of_lab_size(cell)
-        predictions = {split: _predict_split(net, split, engine, device) for split in own}
-        predictions |= predict_other_sizes(cell, net, device)
-    parameters = sum(p.numel() for p in net.parameters())
-    return finished(run, predictions, parameters, engine, message, device)
+    return net, run, engine, message
 
 
 def finished(

@@ -96,7 +96,7 @@ def plot_gallery(
             ]
             if least_squares is not None:
                 lines.append((least_squares[image], LEAST_SQUARES))
-            _draw(axes, pixels[image], lines)
+            draw_image(axes, pixels[image], lines)
             outside = [
                 letter
                 for letter, net in zip("ABCD", nets, strict=False)
@@ -178,19 +178,19 @@ def _choose(
                 f"variants {list(names)}: at most {MAX_NETS} of {', '.join(variants)} (those with a seed that is ok)"
             )
     else:
-        middle = {name: _median_seed(known[name])[1] for name in variants}
+        middle = {name: median_seed(known[name])[1] for name in variants}
         names = list(variants)
         if len(names) > MAX_NETS:
             names = spread(sorted(names, key=middle.__getitem__), MAX_NETS)
     nets = []
     for name in names:
-        variant, (seed, _) = variants[name], _median_seed(known[name])
+        variant, (seed, _) = variants[name], median_seed(known[name])
         errors = known[name].errors[seed]
         nets.append(Net(name, int(variant.seeds[seed]), variant.predictions[seed], errors))
     return nets
 
 
-def _median_seed(variant: Estimator) -> tuple[int, float]:
+def median_seed(variant: Estimator) -> tuple[int, float]:
     """Position and MSE of the seed with the median MSE of those that are ok, of an even number the lower middle one."""
     ok = np.flatnonzero(variant.ok)
     mse = variant.errors[ok].mean(axis=1)
@@ -198,9 +198,10 @@ def _median_seed(variant: Estimator) -> tuple[int, float]:
     return int(ok[middle]), float(mse[middle])
 
 
-def _draw(
+def draw_image(
     axes: Axes, pixels: npt.NDArray[np.bool_], lines: Sequence[tuple[FloatArray, Style]]
 ) -> None:
+    """An image `(dim, dim)` with the parts of lines that lie in it."""
     dim = len(pixels)
     for line, style in lines:
         segment = clip_line(line, dim)
