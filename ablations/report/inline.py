@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -60,8 +61,10 @@ def inline_figure(path: Path) -> InlineFigure:
     svg = text[text.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r"<title>.*?</title>", "", svg, count=1, flags=re.DOTALL)
-    # Ids are unique in a file only, and a page may hold an id once.
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{path.stem}-", svg)
+    svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL).replace("xlink:href", "href")
+    # Ids are unique in a file only, and a page may hold an id once. Every letter refers to one: they are short.
+    mark = f"{zlib.crc32(path.stem.encode()):x}"
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>f{mark}-", svg)
     for colour, variable in CSS_COLOURS.items():
         svg = svg.replace(colour, variable)
     label = Markup('<svg role="img" aria-label="{}. {}"').format(title, description)

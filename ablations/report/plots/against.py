@@ -22,6 +22,7 @@ from ablations.report.plots.beats import percent
 from ablations.report.plots.ranking import ranked
 from ablations.report.plots.style import (
     BLUE,
+    FEW_TICKS,
     INK,
     SMALL,
     THEME,
@@ -172,7 +173,7 @@ def _panel(
     axes: Axes, own: pd.DataFrame, limits: tuple[tuple[float, float], tuple[float, float]]
 ) -> None:
     for which, ends in zip("xy", limits, strict=True):
-        log_axis(axes, which, *ends, most=5)
+        log_axis(axes, which, *ends, most=FEW_TICKS)
     bins = own[own["what"] == BIN]
     levels = np.array([level for level, _ in LEVELS])
     of = np.searchsorted(levels, bins["value"], side="right") - 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from ablations.comparison.spelling import with_interval
 from ablations.report.plots.flags import small_text
@@ -59,9 +60,10 @@ def plot_groups(
     label: str,
     log: bool,
     at: float,
-    spell: Callable[[float, float, float], str] = with_interval,
+    shares: bool = False,
 ) -> Figure:
-    """`label` is that of the axis, logarithmic or not; a line stands at `at`; `spell` writes a value and its limits."""
+    """`label` is that of the axis, logarithmic or not; a line stands at `at`; `shares` are written in per cent."""
+    spell = percent if shares else with_interval
     lines: list[Group | Bar] = []
     for group in groups:
         lines += [group, *group.rows]
@@ -83,6 +85,8 @@ def plot_groups(
         axes.tick_params(axis="y", length=0)
         axes.axvline(at, color=MUTED, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)
         axes.set_xlabel(label)
+        if shares:
+            axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.set_yticks(range(len(lines)), labels)
         places = [y for y, line in enumerate(lines) if isinstance(line, Bar)]
         for y, (line, name) in enumerate(zip(lines, axes.get_yticklabels(), strict=True)):
@@ -110,6 +114,12 @@ def plot_groups(
         for y, text in zip(places, texts, strict=True):
             small_text(axes, text, (1, y), (GAP * 72, 0), xycoords=axes.get_yaxis_transform())
         return canvas.figure
+
+
+def percent(value: float, low: float, high: float) -> str:
+    """`55.0% [52.1%, 58.3%]`."""
+    interval = "" if np.isnan(low) else f" [{low:.1%}, {high:.1%}]"
+    return f"{value:.1%}{interval}"
 
 
 def _limits(axes: mpl.axes.Axes, bars: Sequence[Bar], log: bool, at: float) -> None:

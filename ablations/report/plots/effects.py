@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from ablations.comparison.scored import Estimator
-from ablations.comparison.spelling import number, with_interval
+from ablations.comparison.spelling import number
 from ablations.records.results import StudyResults
 from ablations.report.plots.bars import Bar, Group, plot_groups
 from ablations.report.plots.layout import level_table
@@ -108,12 +107,6 @@ def plot_effects(grid: Grid) -> Figure:
     )
 
 
-def percent(value: float, low: float, high: float) -> str:
-    """`55% [52%, 58%]`."""
-    interval = "" if np.isnan(low) else f" [{low:.1%}, {high:.1%}]"
-    return f"{value:.1%}{interval}"
-
-
 def bars_span(rows: pd.DataFrame) -> float:
     """Error of the worst level over that of the best."""
     return float(rows["ratio"].max() / rows["ratio"].min())
@@ -164,5 +157,5 @@ def plot_importance(
         label=f"share of the variance of log {measure} between variants",
         log=False,
         at=0.0,
-        spell=percent if shares else with_interval,
+        shares=shares,
     )

@@ -23,6 +23,7 @@ from ablations.report.plots.style import (
     BAND,
     BLUE,
     FAILED,
+    FEW_TICKS,
     FONT,
     GAP,
     INK,
@@ -153,7 +154,7 @@ def plot_facets(facets: Facets) -> Figure:
         )
         for i, level in enumerate(facets.columns):
             axes = canvas.axes(left + i * (width + GUTTER), HEADER, width, height)
-            log_axis(axes, "x", *limits, most=5)
+            log_axis(axes, "x", *limits, most=FEW_TICKS)
             axes.set_ylim(len(lines) - 0.5, -0.5)
             axes.grid(visible=False, axis="y")
             axes.tick_params(axis="y", length=0)

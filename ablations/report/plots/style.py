@@ -23,7 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from ablations.records.files import replacing
 from ablations.report.plots.svg import HOVER, finished
@@ -75,6 +75,7 @@ MARGIN = 0.15  # inches around the page
 LINE = 1.45  # line height in units of the font size
 NOTE = "note"  # the gid of the text under the body
 HINTING = 1.05  # at screen resolution glyphs are moved to whole pixels, and lines of text get so much wider
+FEW_TICKS = 5  # on an axis of one of many panels
 LEGEND_HANDLE = 0.45  # inches a legend entry takes besides its text
 
 Style = dict[str, Any]  # keyword arguments of a matplotlib artist
@@ -247,7 +248,10 @@ def _legend_rows(handles: Sequence[Line2D], width: float) -> list[list[Line2D]]:
 
 
 def log_axis(axes: Axes, which: str, low: float, high: float, *, most: int = 12) -> None:
-    """A log axis from `low` to `high` with plain numbers as labels, at most about `most`, more where it is short."""
+    """A log axis from `low` to `high` with plain numbers as labels, at most about `most`, more where it is short.
+
+    Where they are `FEW_TICKS` or fewer, as in one of many panels, there are no ticks between them.
+    """
     axis = axes.xaxis if which == "x" else axes.yaxis
     if which == "x":
         axes.set_xscale("log")
@@ -258,7 +262,10 @@ def log_axis(axes: Axes, which: str, low: float, high: float, *, most: int = 12)
     decades = np.log10(high / low)
     subs = (1.0,) if decades > 2.5 else (1.0, 2.0, 5.0) if decades > 0.8 else tuple(range(1, 10))
     axis.set_major_locator(LogLocator(subs=subs, numticks=most))
-    axis.set_minor_locator(LogLocator(subs=tuple(range(1, 10)), numticks=200))
+    if most > FEW_TICKS:
+        axis.set_minor_locator(LogLocator(subs=tuple(range(1, 10)), numticks=200))
+    else:
+        axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda x, _: _plain(x)))
     axis.set_minor_formatter(NullFormatter())
 

@@ -16,6 +16,25 @@ def finished(svg: str) -> str:
     return _short(_titled(svg))
 
 
+def _shape(path: str) -> str:
+    """A path's commands, a line each as matplotlib writes them, with two decimals.
+
+    Level and upright lines are H and V.
+    """
+    commands = []
+    x = y = ""
+    for line in DECIMALS.sub(r"\1", path).splitlines():
+        command = line.strip()
+        letter, *numbers = command.split()
+        if letter == "L" and numbers[1] == y:
+            command = f"H{numbers[0]}"
+        elif letter == "L" and numbers[0] == x:
+            command = f"V{numbers[1]}"
+        commands.append(command)
+        x, y = numbers[-2:] if numbers else ("", "")
+    return "\n".join(commands)
+
+
 def _titled(svg: str) -> str:
     """Groups whose id is a text to hover for get it as their title, and an id as others have."""
     numbers = itertools.count(1)
@@ -43,5 +62,5 @@ def _short(svg: str) -> str:
     svg = re.sub(
         '<path id="([^"]+)"', lambda found: f'<path id="{short.get(found[1], found[1])}"', svg
     )
-    svg = re.sub(r' d="[^"]*"', lambda path: DECIMALS.sub(r"\1", path[0]), svg)
+    svg = re.sub(r' d="([^"]*)"', lambda path: f' d="{_shape(path[1])}"', svg)
     return re.sub(r"\n\s+<", "\n<", svg)

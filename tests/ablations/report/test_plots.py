@@ -15,6 +15,7 @@ from matplotlib.colors import to_hex
 from ablations.comparison.metrics import variant_errors, yardstick_errors
 from ablations.comparison.spelling import number
 from ablations.comparison.study_comparison import compare_study
+from ablations.report.inline import inline_figure
 from ablations.report.plots import (
     figure_names,
     of_split,
@@ -254,6 +255,18 @@ def test_names_and_means_tell_their_numbers_under_the_pointer(tmp_path):
     assert not [name for name in ids if re.search(r"\s", name)]
 
 
+def corners(svg):
+    """The end of every command of every path."""
+    found = []
+    for path in re.findall(r' d="([^"]*)"', svg):
+        x = y = 0.0
+        for letter, numbers in re.findall(r"([MLQCHVz])([^MLQCHVz]*)", path):
+            values = [float(number) for number in numbers.split()]
+            x, y = {"H": [*values, y], "V": [x, *values], "z": [x, y]}.get(letter, values[-2:])
+            found.append((x, y))
+    return np.array(found)
+
+
 def test_a_short_svg_has_every_glyph_and_point_where_matplotlib_put_it(tmp_path):
     figure = plot_where(synthetic_results(2, 3, 60), "test")
     with mpl.rc_context(THEME):
@@ -270,8 +283,7 @@ def test_a_short_svg_has_every_glyph_and_point_where_matplotlib_put_it(tmp_path)
         for pattern, svg in ((letters, long), (placed, short))
     )
     np.testing.assert_allclose(after, before, atol=0.051)
-    paths = [re.findall(r' d="([^"]*)"', svg) for svg in (long, short)]
-    before, after = (np.array(re.findall(r"-?[\d.]+", " ".join(d)), dtype=float) for d in paths)
+    before, after = (corners(svg) for svg in (long, short))
     np.testing.assert_allclose(after, before, atol=0.0101)
     ids = re.findall(r'\bid="([^"]+)"', short)
     assert len(ids) == len(set(ids))
@@ -469,6 +481,16 @@ def test_figures_are_the_same_bytes_in_every_run_and_leave_no_state(tmp_path, pi
     assert not any(b"<dc:date>" in path.read_bytes() for path in first)
     assert not plt.get_fignums()
     assert mpl.rcParams == settings
+
+
+@pytest.mark.slow
+def test_the_figures_of_a_hundred_variants_take_less_than_5_mb_of_a_page(tmp_path):
+    results = synthetic_results(100, 3, 500, splits=("test", "test_large"))
+    images = lab_images(500, random_offset=RANDOM_OFFSET).pixels
+    paths = write_figures(results, tmp_path, {"test": images})
+    drawn = [inline_figure(path) for path in paths if path.suffix == ".svg"]
+    assert len(drawn) > 15
+    assert sum(len(figure.svg) for figure in drawn) < 5e6
 
 
 def test_no_gallery_without_pixels(tmp_path):
