@@ -52,6 +52,14 @@ LABEL = 3.4  # inches of a row's name, longer ones are shortened in the middle
 HEADER, FOOTER = 0.42, 0.5
 MOST_ROWS = 40
 LINES = (FLOOR, REFERENCE)
+SEED: Style = {
+    "color": BLUE,
+    "marker": "o",
+    "markersize": 3.2,
+    "markeredgewidth": 0,
+    "alpha": 0.6,
+    "linestyle": "",
+}
 
 
 @dataclass(frozen=True)
@@ -162,7 +170,7 @@ def plot_facets(facets: Facets) -> Figure:
             _shade(axes, lines, named=i == 0)
             for name, value in facets.yardsticks.items():
                 draw_line(axes, name, value)
-            _draw(axes, facets, level, place, MARKS[i])
+            _draw(axes, facets, level, place)
             axes.set_title(
                 f"{facets.across}\n{shorten(level, width, FONT)}", loc="left", pad=4, size=FONT
             )
@@ -191,21 +199,15 @@ def _shade(axes: Axes, lines: Sequence[tuple[str, int | None]], *, named: bool) 
             hover(label, text)
 
 
-def _draw(
-    axes: Axes, facets: Facets, level: str, place: Mapping[int, int], mark: tuple[str, str]
-) -> None:
+def _draw(axes: Axes, facets: Facets, level: str, place: Mapping[int, int]) -> None:
     """The variants of a panel."""
-    colour, marker = mark
     own = facets.rows[facets.rows["column"] == level]["row"]
     for summary in facets.summaries:
         if summary.name not in own.index:
             continue
         y = place[int(own[summary.name])]
         seeds = summary.seeds[np.isfinite(summary.seeds)]
-        style: Style = {"color": colour, "marker": marker, "markersize": 3.2, "alpha": 0.6}
-        axes.plot(
-            seeds, [y - 0.15] * len(seeds), linestyle="", markeredgewidth=0, zorder=3, **style
-        )
+        axes.plot(seeds, [y - 0.15] * len(seeds), **SEED, zorder=3)
         if summary.n_ok < summary.n_seeds:
             failed = {**FAILED, "markersize": 4.5, "markeredgewidth": 1.3}
             axes.plot(summary.failed_at, y - 0.15, **failed, zorder=4, clip_on=False)
@@ -220,7 +222,7 @@ def _draw(
 
 def _legend(facets: Facets) -> list[Line2D]:
     entries = [
-        Line2D([], [], label="one seed", color=BLUE, marker="o", markersize=3.2, linestyle=""),
+        Line2D([], [], label="one seed", **SEED),
         Line2D(
             [], [], label=f"mean, {interval_of(facets.split)}", color=INK, marker="D", markersize=3
         ),
