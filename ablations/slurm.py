@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from ablations.study.study import Cell
 from ablations.study.users import keep_level_files
 
 PART_FILE = "part.json"
-POLL_SECONDS = 1.0
+POLL_SECONDS = 2.0
 CANCEL_SECONDS = 5.0  # in which jobs that are cancelled may end before the driver does
 
 
@@ -69,12 +70,12 @@ def run_cells_on_slurm(
     lost: dict[str, str] = {}  # key -> why it is not tried again
     try:
         while True:
-            for part in [part for part in parts if queue.ended(part)]:
+            for part in queue.ended(parts):
                 before = len(todo)
                 for event in queue.finished(part, todo):
                     yield event
                     del todo[event.cell.key]
-                if len(todo) == before and part.own:
+                if len(todo) == before and part.job is not None:
                     lost |= dict.fromkeys(todo.keys() & set(part.keys), queue.reason(part))
                 parts.remove(part)
                 queue.tidy(part)
@@ -105,8 +106,9 @@ class _Part:
 
     folder: Path
     keys: tuple[str, ...]
-    job: Any  # submitit's; None where a driver was killed before it could note it
-    own: bool  # of this driver, no earlier one
+    cluster: str
+    job_id: str  # none where a driver was killed before it could note it
+    job: Any = None  # submitit's, of this driver's own jobs
 
 
 class _Queue:
@@ -131,8 +133,8 @@ class _Queue:
         found = []
         for path in sorted(self.folder.glob(f"part-*/{PART_FILE}")):
             facts = json.loads(path.read_text(encoding="utf-8"))
-            job = _job(facts["cluster"], self.logs, facts["job"]) if facts["job"] else None
-            found.append(_Part(path.parent, tuple(facts["keys"]), job, own=False))
+            keys = tuple(facts["keys"])
+            found.append(_Part(path.parent, keys, facts["cluster"], facts["job"]))
         return found
 
     def submit(
@@ -146,13 +148,19 @@ class _Queue:
         submitted = self._submitted(folders, groups)
         for folder, group, job in zip(folders, groups, submitted, strict=True):
             self._note(folder, group, job.job_id)
-            yield _Part(folder, tuple(cell.key for cell in group), job, own=True)
+            keys = tuple(cell.key for cell in group)
+            yield _Part(folder, keys, self.allocation.cluster, job.job_id, job)
 
-    def ended(self, part: _Part) -> bool:
-        """Whether no job of a part waits or runs any more."""
-        if part.job is None:
-            return True
-        return part.job.done() and not _runs_here(part.job)
+    def ended(self, parts: Sequence[_Part]) -> list[_Part]:
+        """Those of which no job waits or runs any more."""
+        at_work = {part.job_id for part in parts if self._runs_here(part)}
+        if any(part.cluster == "slurm" for part in parts):
+            queued = _queued()
+            at_work |= {part.job_id for part in parts if queued is None} | (queued or set())
+        found = [part for part in parts if part.job_id not in at_work]
+        for part in found:
+            part.folder.chmod(part.folder.stat().st_mode)  # or NFS may show it as it was
+        return found
 
     def finished(self, part: _Part, todo: Mapping[str, Cell]) -> Iterator[Finished]:
         """What an ended job has made of those of its cells that are to do."""
@@ -164,10 +172,11 @@ class _Queue:
 
     def reason(self, part: _Part) -> str:
         """Why a job that ended has finished nothing, as far as it can be told."""
-        log = part.job.paths.stdout
-        text = log.read_text(errors="replace").strip() if log.is_file() else ""
-        last = f" ({text.splitlines()[-1]})" if text else ""
-        return f"job {part.job.job_id} ended ({part.job.state}) without a finished cell{last}; see {log}"
+        log = self.logs / f"{part.job_id}_0_log.out"
+        text = log.read_text(errors="replace") if log.is_file() else ""
+        lines = [line for line in text.splitlines() if line and not line.startswith("srun:")]
+        last = f" ({lines[-1]})" if lines else ""
+        return f"job {part.job_id} ended without a finished cell{last}; see {log}"
 
     def tidy(self, part: _Part) -> None:
         """Remove the folder of a part if all that it holds is in the study's database, on the disk."""
@@ -189,16 +198,26 @@ class _Queue:
 
     def cancel(self, parts: Sequence[_Part]) -> None:
         """End jobs, and wait a moment for it."""
+        queued = [part.job_id for part in parts if part.cluster == "slurm" and part.job_id]
+        if queued:
+            subprocess.run(["scancel", *queued], check=False)
         for part in parts:
-            if part.job is None:
-                continue
-            if _runs_here(part.job):
-                os.kill(int(part.job.job_id), signal.SIGINT)
-            else:
-                part.job.cancel(check=False)
+            if self._runs_here(part):
+                os.kill(int(part.job_id), signal.SIGINT)
         deadline = time.monotonic() + CANCEL_SECONDS
-        while not all(map(self.ended, parts)) and time.monotonic() < deadline:
+        while len(self.ended(parts)) < len(parts) and time.monotonic() < deadline:
             time.sleep(0.1)
+
+    def _runs_here(self, part: _Part) -> bool:
+        """Whether a part's job is a process of this machine that has not ended, whoever has started it."""
+        if part.cluster == "slurm" or not part.job_id:
+            return False
+        if part.job is not None:
+            return not part.job.done()
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{part.job_id}/cmdline").read_bytes()
+            return b"submitit.local" in command and os.fsencode(self.logs.absolute()) in command
+        return False
 
     def _new_part(self, cells: Sequence[Cell]) -> Path:
         """A folder of results of its own, which `merge` takes too."""
@@ -252,17 +271,8 @@ def _executor(logs: Path, allocation: Allocation, study: str, jobs: int) -> Any:
     return executor
 
 
-def _job(cluster: str, logs: Path, job_id: str) -> Any:
-    """A job that an earlier driver has submitted."""
-    import submitit
-
-    kinds = {"slurm": submitit.SlurmJob, "local": submitit.LocalJob}
-    return kinds[cluster](folder=logs, job_id=job_id)
-
-
-def _runs_here(job: Any) -> bool:
-    """Whether a job is a process of this machine that has not ended, whoever has started it."""
-    with contextlib.suppress(OSError):
-        command = Path(f"/proc/{job.job_id}/cmdline").read_bytes()
-        return b"submitit.local" in command and os.fsencode(job.paths.folder) in command
-    return False
+def _queued() -> set[str] | None:
+    """The jobs that wait or run, as Slurm has them without accounting; None where it does not answer."""
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return set(done.stdout.split()) if done.returncode == 0 else None

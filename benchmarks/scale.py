@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import subprocess
 import sys
@@ -183,15 +184,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=20, help="of each of these")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures")
     options = parser.parse_args(arguments)
-    rows = []
+    rows, load = [], [round(os.getloadavg()[0], 1)]
     for cells in options.cells:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             rows.append(pool.apply(measure, (cells,)))
         print(json.dumps(rows[-1]), flush=True)
+    load.append(round(os.getloadavg()[0], 1))
     report: dict[str, Any] = {"provenance": provenance("benchmarks.scale"), "runs": rows}
     if options.equal:
         report["equal_cells"] = equal_cells(options.equal, options.epochs)
         print(json.dumps(report["equal_cells"]), flush=True)
+    # What else the machine was at, in processes: before all, before the equal cells and at the end.
+    report["load"] = [*load, round(os.getloadavg()[0], 1)]
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Slurm's commands on one machine, as far as they are used: run as `fake_slurm.py sbatch|srun|sacct|scancel ...`."""
+"""Slurm's commands on one machine, as far as they are used: run as `fake_slurm.py sbatch|srun|squeue|scancel ...`."""
 
 import os
 import re
@@ -48,17 +48,16 @@ def jobs():
     return [line.split() for line in STATE.read_text().splitlines()] if STATE.exists() else []
 
 
-def sacct(*arguments):
-    print("JobID|State|NodeList")
+def squeue(*arguments):
     for name, pid in jobs():
         status = Path(f"/proc/{pid}/status")
-        runs = status.exists() and "State:\tZ" not in status.read_text()
-        print(f"{name}|{'RUNNING' if runs else 'FAILED'}|here")
+        if status.exists() and "State:\tZ" not in status.read_text():
+            print(name)
 
 
-def scancel(job):
+def scancel(*cancelled):
     for name, pid in jobs():
-        if name == job:
+        if name in cancelled:
             os.killpg(int(pid), signal.SIGKILL)
 
 

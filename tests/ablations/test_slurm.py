@@ -101,7 +101,7 @@ def test_what_a_job_leaves_is_submitted_again_until_one_finishes_nothing(directo
 
 def test_on_slurm_the_jobs_are_an_array(directory, tmp_path, monkeypatch):
     script = shutil.copy(fake_slurm.__file__, tmp_path)
-    for name in ("sbatch", "srun", "sacct", "scancel"):
+    for name in ("sbatch", "srun", "squeue", "scancel"):
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f'#!/bin/sh\nexec {sys.executable} {script} {name} "$@"\n')
