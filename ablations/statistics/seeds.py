@@ -128,8 +128,8 @@ class Pivot:
 
     def quantile(self, probability: float) -> float:
         """Where `below` reaches `probability`."""
-        low = float((self.means - 40 * self.sds).min())
-        high = float((self.means + 40 * self.sds).max())
+        reach = 40 * self.sds + 1e-9  # seeds that are all alike have no sd
+        low, high = float((self.means - reach).min()), float((self.means + reach).max())
         return float(optimize.brentq(lambda x: self.below(x) - probability, low, high, xtol=1e-10))
 
 

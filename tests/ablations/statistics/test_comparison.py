@@ -136,6 +136,15 @@ def test_probability_interval_where_no_comparison_goes_the_other_way():
     assert worse.high == pytest.approx(1 - 0.025 ** (1 / 100))
 
 
+def test_nearer_where_every_seed_wins_on_as_many_images():
+    errors = np.full((5, 1000), 2.0)
+    for seed, row in enumerate(errors):
+        row[seed : seed + 3] = 0.5
+    found = probability_nearer(errors, np.ones(1000))
+    assert found.value == pytest.approx(0.003)
+    assert found.low < 0.003 < found.high
+
+
 def test_equivalence_is_two_one_sided_tests_at_five_percent():
     """Without seeds the interval alone decides: equivalent at 5% when the 90% interval is within the margin."""
     rng = np.random.default_rng(5)

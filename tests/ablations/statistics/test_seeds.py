@@ -114,3 +114,11 @@ def test_the_pivot_by_drawing_it():
         assert pivot.below(np.quantile(one, q)) == pytest.approx(q, abs=0.006)
         assert pivot.below(pivot.quantile(q)) == pytest.approx(q, abs=1e-6)
         assert difference.below(np.quantile(two, q)) == pytest.approx(q, abs=0.006)
+
+
+@pytest.mark.parametrize("score", [1.0, 1e-4, 30.0])
+def test_seeds_that_are_all_alike_leave_a_point(score):
+    pivot = log_normal_pivot([(1, np.full(5, score))])
+    assert [pivot.quantile(p) for p in (0.025, 0.975)] == pytest.approx(
+        [np.log(score)] * 2, abs=1e-8
+    )
