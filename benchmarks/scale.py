@@ -176,6 +176,26 @@ def equal_cells(cells: int, epochs: int) -> dict[str, Any]:
     }
 
 
+def table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Sizes side by side, as Markdown."""
+    lines = [
+        "| cells | plan | `run --dry-run` | again, all stored | `list` | a cell | driver's memory | database |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for run in runs:
+        seconds = (
+            run["read_s"] + run["plan_s"],
+            run["dry_run_command_s"],
+            run["resume_dry_run_command_s"],
+            run["list_command_s"],
+        )
+        shown = [f"{run['cells']:,}", *(f"{x:.1f} s" for x in seconds)]
+        shown += [f"{run['overhead_ms_a_cell']:.2f} ms"]
+        shown += [f"{run[name]:.0f} MiB" for name in ("peak_mib", "database_mib")]
+        lines.append(f"| {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     sizes = [1_000, 3_000, 10_000, 30_000, 100_000]
@@ -189,6 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             rows.append(pool.apply(measure, (cells,)))
         print(json.dumps(rows[-1]), flush=True)
+    print(table(rows))
     load.append(round(os.getloadavg()[0], 1))
     report: dict[str, Any] = {"provenance": provenance("benchmarks.scale"), "runs": rows}
     if options.equal:

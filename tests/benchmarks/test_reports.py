@@ -84,6 +84,16 @@ def test_the_harness_is_measured_on_all_that_a_grid_goes_through(
         assert row[part] >= 0
 
 
+def test_the_page_shows_what_the_harness_was_measured_to_cost() -> None:
+    root = Path(__file__).parents[2]
+    report = json.loads((root / "results/speed/scale.json").read_text(encoding="utf-8"))
+    page = (root / "docs/scaling.md").read_text(encoding="utf-8")
+    shown = page.partition("<!-- table: results/speed/scale.json -->\n")[2]
+    assert shown.partition("<!-- end -->")[0] == scale.table(report["runs"])
+    equal = report["equal_cells"]
+    assert f"{equal['ratio']:.2f} times as fast" in page
+
+
 @pytest.mark.skipif(instruction_set() is None, reason="no compiler when linefit was installed")
 def test_the_compiled_steps_command_writes_every_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
