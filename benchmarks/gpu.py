@@ -27,9 +27,10 @@ from ablations.execution.events import Finished
 from ablations.execution.workers import run_cells
 from ablations.study.reader import load_study
 from ablations.study.study import Variant
-from benchmarks.gpu_checks import correctness
+from benchmarks.gpu_checks import correctness, recorded, recorded_modules
 from benchmarks.gpu_timing import EPOCHS, SMOKE, Size, an_hour, attempt, peaks
-from benchmarks.gpu_ways import Way, dense_graph, packed, plain, vmapped
+from benchmarks.gpu_traffic import step_bytes
+from benchmarks.gpu_ways import Way, dense_graph, modules, packed, plain, vmapped
 from benchmarks.machine import provenance
 from benchmarks.training_step import LAB, Case, delta_flop, update_bytes
 from linefit.deltamap import DeltaImages
@@ -41,43 +42,90 @@ from linefit.packs.kernels.choice import KernelSet
 TOLERANCE = 1e-9  # of outputs and gradients in float64, relative to the largest
 
 
+# What is measured first says most; the last net has no delta form, and no pack but one of modules.
+CASES = [*reversed(LAB), ("strided", "cartesian", "max")]
+FIRST_WIDTH = 48
+
+
 def rows(
     size: Size,
     data: LineImages,
     device: torch.device,
     sets: list[KernelSet],
     left: Callable[[], float],
+    *,
+    with_modules: bool = True,
 ) -> list[dict[str, Any]]:
     """Trainings an hour of each net in each way, and the shares of the device's peaks."""
     flops, copy_rate = peaks(device, 8192 if device.type == "cuda" else 256)
     images = DeltaImages(data.pixels)
+    widths = sorted(size.widths, key=lambda width: width != FIRST_WIDTH)
     found = []
-    for net, width in itertools.product(LAB, size.widths):
+    for width, net in itertools.product(widths, CASES):
         if left() < 0:
             break
         case = Case(*net, width)
-        ways: dict[str, Callable[[], Way]] = {
-            "plain": partial(plain, case, data, size.batch, device),
-            "dense_graph": partial(dense_graph, case, data, size.batch, device),
-            "vmap": partial(vmapped, case, data, size.batch, device, size.cells),
-        }
-        tables = tables_of(case, data, device)
-        for name in sets:
-            ways[f"pack_{name}"] = partial(
-                packed, case, data, size.batch, device, size.cells, name, tables
-            )
+        ways = ways_of(case, size, data, device, sets)
+        if not with_modules:
+            del ways["modules"]
         seconds = {name: attempt(way, size, device) for name, way in ways.items()}
-        best = min(
-            (s for n, s in seconds.items() if n.startswith("pack") and isinstance(s, float)),
-            default=None,
-        )
         row: dict[str, Any] = {**asdict(case), "cells": size.cells, "seconds_per_step": seconds}
         row["trainings_an_hour"] = {name: an_hour(s, size) for name, s in seconds.items()}
-        if best:
-            row["share_of_arithmetic"] = delta_flop(case, images) / best / flops
-            row["share_of_bandwidth"] = update_bytes(case) / best / copy_rate
+        if net in LAB:
+            row |= shares(case, size, data, images, seconds, flops, copy_rate)
         found.append(row)
         print(f"{case}: {row['trainings_an_hour']}", file=sys.stderr)
+    return found
+
+
+def ways_of(
+    case: Case, size: Size, data: LineImages, device: torch.device, sets: list[KernelSet]
+) -> dict[str, Callable[[], Way]]:
+    """The ways of training a net, by name."""
+    ways: dict[str, Callable[[], Way]] = {
+        "plain": partial(plain, case, data, size.batch, device),
+        "dense_graph": partial(dense_graph, case, data, size.batch, device),
+        "vmap": partial(vmapped, case, data, size.batch, device, size.cells),
+        "modules": partial(modules, case, data, size.batch, device, size.cells),
+    }
+    if case.architecture == "strided":
+        return ways
+    tables = tables_of(case, data, device)
+    for name in sets:
+        ways[f"pack_{name}"] = partial(
+            packed, case, data, size.batch, device, size.cells, name, tables
+        )
+    return ways
+
+
+def shares(
+    case: Case,
+    size: Size,
+    data: LineImages,
+    images: DeltaImages,
+    seconds: dict[str, float | str],
+    flops: float,
+    copy_rate: float,
+) -> dict[str, float]:
+    """How near packs come to the device's rates of products and of copies.
+
+    `share_of_bandwidth` counts all that the operations of a step with plain kernels read and write,
+    `share_of_bandwidth_by_parameters` what no kernel can spare: weights, read forward, backward and by Adam, and
+    moments.
+    """
+    plain_kernels = seconds.get("pack_plain")
+    best = min(
+        (s for n, s in seconds.items() if n.startswith("pack") and isinstance(s, float)),
+        default=None,
+    )
+    found = {}
+    if best:
+        found["share_of_arithmetic"] = delta_flop(case, images) / best / flops
+        found["share_of_bandwidth_by_parameters"] = update_bytes(case) / best / copy_rate
+    if isinstance(plain_kernels, float):
+        moved = step_bytes(case, data, size.batch)
+        found["bytes_per_step"] = moved
+        found["share_of_bandwidth"] = moved / plain_kernels / copy_rate
     return found
 
 
@@ -149,15 +197,15 @@ def kernel_sets(device: torch.device) -> list[KernelSet]:
     return ["plain", "fused"] if with_triton else ["plain"]
 
 
-def errors_of(kernel_set: KernelSet, size: Size, device: torch.device) -> dict[str, float] | str:
+def errors_of(name: str, check: Callable[[], dict[str, float]]) -> dict[str, float] | str:
     """Largest relative errors by net, or why there are none."""
     try:
-        errors = correctness(size.images_checked, device, kernel_set)
+        errors = check()
     except Exception as error:  # whatever a compiler may raise
         traceback.print_exc()
         return f"{type(error).__name__}: {error}".splitlines()[0]
     worst = max(errors.values())
-    print(f"{kernel_set} kernels: largest relative error {worst:.1e}", file=sys.stderr)
+    print(f"{name}: largest relative error {worst:.1e}", file=sys.stderr)
     return errors
 
 
@@ -168,12 +216,12 @@ def is_right(errors: dict[str, float] | str) -> bool:
 
 def table(found: list[dict[str, Any]]) -> str:
     """Trainings an hour, as Markdown."""
-    names = list(found[0]["trainings_an_hour"]) if found else []
+    names = list(dict.fromkeys(name for row in found for name in row["trainings_an_hour"]))
     lines = [
         [f"{row['architecture']} {row['coordinates']} {row['pooling']}", row["width"]]
         + [
             cell if isinstance(cell, str) else f"{cell:,.0f}"
-            for cell in map(row["trainings_an_hour"].get, names)
+            for cell in (row["trainings_an_hour"].get(name, "") for name in names)
         ]
         for row in found
     ]
@@ -200,12 +248,19 @@ def main(arguments: list[str] | None = None) -> None:
         """Seconds that are left until that share of all has passed."""
         return lambda: start + share * size.seconds - time.monotonic()
 
-    errors = {name: errors_of(name, size, device) for name in kernel_sets(device)}
-    sets = [name for name, error in errors.items() if is_right(error)]
+    def check(kernel_set: KernelSet) -> dict[str, float]:
+        count = size.images_checked
+        return correctness(count, device, kernel_set) | recorded(count, device, kernel_set)
+
+    names = kernel_sets(device)
+    errors = {name: errors_of(f"{name} kernels", partial(check, name)) for name in names}
+    sets = [name for name in names if is_right(errors[name])]
+    of_modules = errors_of("modules", lambda: recorded_modules(size.images_checked, device))
     if "plain" not in sets:
         raise SystemExit(f"packs differ from dense float64: {errors['plain']}")
     data = lab_images(size.train)
-    found = rows(size, data, device, sets, until(size.nets_until))
+    with_modules = is_right(of_modules)
+    found = rows(size, data, device, sets, until(size.nets_until), with_modules=with_modules)
     by_size = {name: curve(size, data, device, name, until(size.curve_until)) for name in sets}
     studies = [
         harness("lab5", size, device, until(size.lab5_until)),
@@ -218,7 +273,10 @@ def main(arguments: list[str] | None = None) -> None:
             "smoke": options.smoke,
         },
         "size": asdict(size),
-        "relative_errors": errors,
+        "relative_errors": {
+            **{str(name): each for name, each in errors.items()},
+            "modules": of_modules,
+        },
         "nets": found,
         "trainings_an_hour_by_cells": by_size,
         "harness": studies,

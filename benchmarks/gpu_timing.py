@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 import traceback
@@ -29,7 +30,7 @@ class Size:
     images_checked: int = 64
     seeds: int = 20  # of lab5
     seconds: float = 440.0  # after which nothing new is begun
-    seconds_a_way: float = 3.0  # of timed steps
+    seconds_a_way: float = 1.5  # of timed steps
     # Shares of the seconds after which the next part begins, whatever is missing of these.
     nets_until: float = 0.4
     curve_until: float = 0.55
@@ -91,6 +92,7 @@ def peaks(device: torch.device, side: int) -> tuple[float, float]:
 
 def attempt(way: Callable[[], Way], size: Size, device: torch.device) -> float | str:
     """Seconds a step, or why there are none: one way that fails is no reason to lose what the others take."""
+    gc.collect()  # an earlier way's memory
     try:
         return seconds_per_step(way(), size, device)
     except torch.OutOfMemoryError:

@@ -13,10 +13,19 @@ from torch.nn import functional as F
 
 from benchmarks.training_step import Case
 from linefit.images import LineImages
-from linefit.packs import Pack, PackExamples, PackImages, recognise
+from linefit.packs import (
+    BatchExamples,
+    ModulePack,
+    Pack,
+    PackExamples,
+    PackImages,
+    ResidentImages,
+    recognise,
+)
 from linefit.packs.graphs import capture_for
 from linefit.packs.kernels.choice import KernelSet
 from linefit.packs.reference import stacked
+from linefit.protocol import Protocol
 
 Orders = NDArray[np.int64]  # (cells, images)
 LEARNING_RATE = 1e-3
@@ -106,6 +115,19 @@ def vmapped(case: Case, data: LineImages, batch: int, device: torch.device, cell
             last.copy_(losses)
 
     return Way(cells, epoch, lambda: last)
+
+
+def modules(case: Case, data: LineImages, batch: int, device: torch.device, cells: int) -> Way:
+    """A pack of dense modules: the step of each cell as above, all in one graph; each has an order of its own."""
+    nets = [
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for net in _nets(case, cells, device)
+    ]
+    targets = torch.from_numpy(data.params).to(device)
+    examples = BatchExamples(ResidentImages(data.pixels, torch.float32, device), targets)
+    protocol = Protocol(train_size=len(data), batch_size=batch)
+    pack = ModulePack(nets, protocol, [LEARNING_RATE] * cells, examples)
+    return Way(cells, lambda orders: pack.epoch(pack.plan(orders)), lambda: pack.loss)
 
 
 def packed(

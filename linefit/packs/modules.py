@@ -121,8 +121,8 @@ class ModulePack:
         ]
         return EpochPlan(tuple(parts), fresh)
 
-    def train_epoch(self, plan: EpochPlan, validation: BatchExamples) -> Tensor:
-        """Take an epoch's steps; each cell's train loss and val MSE `(2, P)`, on the device."""
+    def epoch(self, plan: EpochPlan) -> None:
+        """Take an epoch's steps; `loss` says on the device what came of them."""
         if plan.fresh is not None:
             images = self.training.images
             assert isinstance(images, ResidentImages)
@@ -131,6 +131,10 @@ class ModulePack:
             copy_from_host(self.training.targets, targets)
         self.loss.zero_()
         self._recordings.run(plan.parts, self._step, self.state())
+
+    def train_epoch(self, plan: EpochPlan, validation: BatchExamples) -> Tensor:
+        """Take an epoch's steps; each cell's train loss and val MSE `(2, P)`, on the device."""
+        self.epoch(plan)
         predictions = self.predict(validation.images, len(validation))
         error = predictions.double() - validation.targets.double()
         return torch.stack([self.loss / plan.images, error.square().mean((1, 2))])

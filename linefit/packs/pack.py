@@ -73,7 +73,7 @@ class Pack:
     ) -> None:
         targets = training.targets
         self.shape, self.training, self.batch_size = shape, training, batch_size
-        self.parameters = [p.to(targets.device, targets.dtype) for p in stack(nets, shape)]
+        self.parameters = stack(nets, shape, targets.device, targets.dtype)
         self.background = background_of(nets, shape, targets.dtype, targets.device)
         self.optimiser, self._rates = _adam(self.parameters, learning_rates, schedule)
         self.candidates = FIRST_CANDIDATES

@@ -40,9 +40,15 @@ class Shape:
         return [*shapes, first, (self.hidden,), (self.outputs, self.hidden), (self.outputs,)]
 
 
-def stack(nets: Sequence[nn.Module], shape: Shape) -> list[Tensor]:
-    """The nets' parameters as tensors `(P, ...)` of `shape.parameters`, copied."""
-    stacked = [torch.stack(group) for group in zip(*(_values(net) for net in nets), strict=True)]
+def stack(
+    nets: Sequence[nn.Module],
+    shape: Shape,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> list[Tensor]:
+    """The nets' parameters as tensors `(P, ...)` of `shape.parameters`, copied; on their own device by default."""
+    values = [[p.detach().to(device, dtype) for p in net.parameters()] for net in nets]
+    stacked = [torch.stack(group) for group in zip(*values, strict=True)]
     if shape.pooling == "flatten":
         weight = stacked[-4].view(
             *stacked[-4].shape[:2], shape.channels[-1], -1
@@ -59,7 +65,3 @@ def unstack(stacked: Sequence[Tensor], shape: Shape, nets: Sequence[nn.Module]) 
     for cell, net in enumerate(nets):
         for parameter, values in zip(net.parameters(), stacked, strict=True):
             parameter.data.copy_(values[cell])
-
-
-def _values(net: nn.Module) -> list[Tensor]:
-    return [parameter.detach() for parameter in net.parameters()]

@@ -4,10 +4,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.cuda._utils import _get_device_index
+from typer.testing import CliRunner
 
+from ablations.cli.main import app
+from ablations.cli.run import parse_pack
 from ablations.driver import Options
 from ablations.execution import jobs as jobs_module
 from ablations.execution import packs as packs_module
@@ -286,6 +290,32 @@ def test_cells_of_the_last_device_end_as_errors_when_it_is_lost():
     finished = by_key(run_cells(CELLS[:2], device="cuda:0", workers=1))
     assert [outcome.status for outcome in finished.values()] == ["error"] * 2
     assert "cuda:0 cannot be used" in finished[CELLS[0].key].message
+
+
+@pytest.mark.parametrize(("text", "pack"), [("auto", None), ("1", 1), ("16", 16)])
+def test_pack_sizes_on_the_command_line(text, pack):
+    assert parse_pack(text) == pack
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "all", "1.5", ""])
+def test_other_pack_sizes_are_refused(text):
+    with pytest.raises(ValueError, match="is not auto or a number of cells from 1"):
+        parse_pack(text)
+
+
+@pytest.mark.parametrize(
+    ("pack", "engines"), [("auto", {"fused", "delta"}), ("1", {"fused", "delta"}), ("2", {"pack"})]
+)
+def test_the_command_line_packs_as_it_is_told(tmp_path, pack, engines):
+    """On a CPU `auto` packs nothing. Whichever of its engines trains a cell alone, it is one of them."""
+    study = tmp_path / "tiny.toml"
+    study.write_text(STUDY.replace("seeds = 3", "seeds = 1"))
+    options = ["--pack", pack, "--device", "cpu", "--workers", "1", "--results", str(tmp_path)]
+    done = CliRunner().invoke(app, ["run", str(study), *options])
+    assert done.exit_code == 0, done.output
+    cells = pd.read_csv(tmp_path / "tiny" / "cells.csv")
+    assert len(cells) == 2
+    assert set(cells["engine_used"]) <= engines
 
 
 def test_options_of_packs_and_devices():
