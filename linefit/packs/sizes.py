@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from linefit.engines import random_state_kept
 from linefit.packs.images import PackImages
 from linefit.packs.shape import Shape
 
@@ -65,7 +66,8 @@ def module_bytes(net: nn.Module, batch_size: int, dim: int) -> tuple[int, int]:
         return tensor
 
     parameters = {parameter.data_ptr(): parameter.nbytes for parameter in net.parameters()}
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
+    kept = saved_tensors_hooks(keep, lambda tensor: tensor)
+    with random_state_kept(torch.device("cpu")), kept:
         output = net(torch.zeros(2, 1, dim, dim))
     passing = sum(size for place, size in saved.items() if place not in parameters)
     del output
