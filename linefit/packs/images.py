@@ -19,6 +19,7 @@ from linefit.deltamap.sites import Kernel
 
 WIDEST = 63  # columns: a row of an image is one signed word of 64 bits
 PIECE = 1000  # images that are tabulated at a time
+TABLE_ROOM = 17 / 16  # of tables over what images need, for others in their place
 Words = NDArray[np.int64]  # (N, H): the row of an image, bit x for column x
 
 
@@ -164,7 +165,7 @@ class PackImages:
     def _empty(self, counts: NDArray[np.int64]) -> Active:
         """Tables with a little more room than images of so many active sites need."""
         images, total = len(self.host), int(counts.sum())
-        room = total + total // 16 + 1
+        room = int(TABLE_ROOM * total) + 1
         position_type = torch.int16 if self.area <= torch.iinfo(torch.int16).max else torch.int32
         return Active(
             torch.zeros(images + 1, dtype=torch.int64, device=self.device),

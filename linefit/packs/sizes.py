@@ -10,7 +10,7 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from linefit.engines import random_state_kept
-from linefit.packs.images import PackImages
+from linefit.packs.images import TABLE_ROOM, PackImages
 from linefit.packs.shape import Shape
 
 # No GPU has been measured yet: a guess at where one is busy, for `benchmarks.gpu` to put right.
@@ -50,7 +50,7 @@ def cell_bytes(shape: Shape, images: PackImages, batch_size: int, dtype: torch.d
 def table_bytes(images: PackImages, size: int) -> int:
     """Memory of the tables of `size` such images: a cell has them for itself where its images are its own."""
     positions = (images.depth + 1) * torch.int16.itemsize * (images.area + 1)
-    sites = sum(INDEX * counts.mean() for counts in images.host.counts)
+    sites = sum(INDEX * TABLE_ROOM * counts.mean() for counts in images.host.counts)
     return int(size * (positions + sites))
 
 
