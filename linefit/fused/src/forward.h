@@ -20,6 +20,7 @@ struct Forward {
         Buffer<int64_t> start;        // [image + 1]
         Buffer<int32_t> row;          // [start[images]]: rows of every image, site by site
         Buffer<T> z;                  // before ReLU
+        bool shows_background;        // whether the classes are there already: predictions leave parameters alone
         Buffer<T> value;              // of the classes after ReLU, then a row of zeros
         Buffer<T> difference;         // of the nodes: value less that of the class
         Buffer<T> gradient;           // with respect to values
@@ -54,7 +55,7 @@ struct Forward {
         tables = &given;
         for (int l = 0; l <= program.depth; ++l) {
             const Level& level = given.level[l];
-            layer[l].level = &level, layer[l].classes = level.classes;
+            layer[l].level = &level, layer[l].classes = level.classes, layer[l].shows_background = false;
             layer[l].value.zeros(size_t(level.classes + 1) * layer[l].stride);
         }
         Layer& input = layer[0];
@@ -143,12 +144,16 @@ struct Forward {
             int32_t child = children[r * taps + tap];
             return value + (child < 0 ? below.classes : child) * in;
         };
-        T* z = at.z.need((at.classes + at.nodes + 1) * out);
+        const size_t rows = at.classes + at.nodes + 1;
+        const bool known = at.shows_background && at.z.holds(rows * out);
+        T* z = at.z.need(rows * out);
+        std::memset(z + (rows - 1) * out, 0, out * sizeof(T));
+        if (known) return;
         typename K::Panel panel{theta + layout.weight[l], taps, below.width, in * out, out};
         K::multiply(at.classes, row, panel, int(out / LANES), [](int v) { return size_t(v) * LANES; },
                     theta + layout.bias[l], z, out, complete, scratch);
         for (size_t i = 0; i < at.classes * out; i += LANES) K::store(at.value.data + i, K::relu(K::load(z + i)));
-        std::memset(z + (at.classes + at.nodes) * out, 0, out * sizeof(T));
+        at.shows_background = !trains;
     }
 
     // What every node of the layer below adds through every tap: [node][tap][out].

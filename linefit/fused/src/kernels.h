@@ -9,6 +9,8 @@ public:
     Buffer(const Buffer&) = delete;
     ~Buffer() { std::free(data); }
 
+    bool holds(size_t count) const { return count <= size; }
+
     E* need(size_t count) {
         if (count > size) {
             std::free(data);
