@@ -15,6 +15,7 @@ from linefit.architectures import build
 from linefit.engines import engine_for, image_source
 from linefit.examples import Examples
 from linefit.fused import FusedImages, FusedTrainer, fused_predictions, recognise
+from linefit.fused import engine as fused_engine
 from linefit.fused.library import instruction_sets
 from linefit.images import lab_images
 from linefit.levels import ARCHITECTURES, COORDINATES, PADDINGS, PLACEMENTS, POOLINGS, problems
@@ -370,6 +371,20 @@ def test_streamed_images_are_predicted_as_kept_ones(monkeypatch):
     )
     assert kept.shape == (18, 2)
     torch.testing.assert_close(kept, streamed, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("levels", TRAINED[1:8:2] + TRAINED[13:14], ids="-".join)
+def test_predictions_are_the_same_however_many_are_made_at_a_time(monkeypatch, levels):
+    """Batches of one call share their background, whether or not memory has to grow between them."""
+    net = build(*levels, 8, dim=DIM, seed=1).double()
+    pixels = random_images(40)
+    pixels[:10] &= random_images(10, seed=1)  # fewer pixels: less memory
+    expected = net(torch.from_numpy(pixels)[:, None].double()).detach()
+    for size in (1, 7, 40):
+        monkeypatch.setattr(fused_engine, "PREDICTION_BATCH", size)
+        monkeypatch.setattr(fused_engine, "FLATTEN_PREDICTION_BATCH", size)
+        found = fused_predictions(recognise(net, DIM, DIM), FusedImages(pixels, torch.float64), 40)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_harness_takes_it_for_the_labs_nets():
