@@ -42,6 +42,7 @@ def standings(
 ) -> list[Standing]:
     """Where each variant that a target concerns stands on its first `seeds`, all of which have been trained.
 
+    Those that cannot be evaluated on the split stand nowhere, and more seeds would not help them.
     Other variants are in the comparison, and in its family of tests, with all that they have.
     """
     full = results.split(results.largest_split)
@@ -59,7 +60,11 @@ def standings(
     )
     rows = {row["variant"]: row for row in table.to_dict("records")}
     found = {name: [t for t in targets if t.concerns(name)] for name in seeds}
-    return [_standing(rows[name], len(seeds[name]), own) for name, own in found.items() if own]
+    return [
+        _standing(rows[name], len(seeds[name]), own)
+        for name, own in found.items()
+        if own and name in rows
+    ]
 
 
 def _first(variant: VariantResults, seeds: tuple[int, ...]) -> VariantResults:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from ablations.cli.main import app
 from ablations.comparison.errors import error_table
+from ablations.comparison.standing import standings
 from ablations.comparison.study_comparison import compare_study
 from ablations.records.checking import problems
 from ablations.records.database import database_path
@@ -21,6 +22,7 @@ from ablations.report.outputs import compare_all, write_exports
 from ablations.report.page import write_report
 from ablations.report.plots import write_figures
 from ablations.study.reader import parse_study
+from ablations.study.until import Target
 from linefit.images import lab_split
 from linefit.lines import largest_distance
 from linefit.posterior import posterior_mean
@@ -136,6 +138,14 @@ def test_a_split_that_no_net_can_take_shows_yardsticks_alone(results, tmp_path):
     page = tmp_path / "report.html"
     write_report(none, {split.name: found}, tmp_path, page, command="the command")
     assert REASON in page.read_text()
+
+
+def test_no_seeds_are_sought_for_nets_that_cannot(results):
+    split = results.splits["image_size_32"]
+    other = replace(results, splits={split.name: split})
+    names = [variant.name for variant in results.study.variants]
+    found = standings(other, [Target(None, 25.0)], dict.fromkeys(names, (0, 1)))
+    assert {standing.variant for standing in found} == set(names) - set(FLAT)
 
 
 def test_the_headline_is_on_the_labs_images(results, folder):
