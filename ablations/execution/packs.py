@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +24,13 @@ from ablations.execution.cells import (
 )
 from ablations.execution.events import Apart
 from ablations.execution.jobs import packed_form
+from ablations.execution.pack_seeds import Seeds
 from ablations.study.outcome import Outcome
 from ablations.study.study import Cell
 from linefit.architectures import build
 from linefit.deltamap import DeltaImages
 from linefit.deltamap.footprints import Kernel
 from linefit.engines import Batches, ResolvedEngine, StreamedImages, engine_for, resolve_device
-from linefit.images import fresh_images
 from linefit.packs import (
     BatchExamples,
     HostExamples,
@@ -44,11 +42,9 @@ from linefit.packs import (
     ResidentImages,
     UnpackableError,
     predict,
-    train_pack,
 )
 from linefit.packs.rates import schedule_of
 from linefit.packs.shape import Shape
-from linefit.packs.training import Trainable, Validation
 from linefit.protocol import Loss, Protocol, Target
 from linefit.splits import evaluation_images, training_images
 from linefit.targets import targets_of
@@ -96,7 +92,7 @@ def _train_delta_maps(
     device: torch.device,
     on_epoch: Callable[[int], object],
 ) -> list[Outcome]:
-    seeds, protocol = _Seeds.of(job), job[0].protocol
+    seeds, protocol = Seeds.of(job), job[0].protocol
     rates = [cell.protocol.learning_rate for cell in job]
     if protocol.training_set == "fixed":
         training = _fixed_tables(*_facts(protocol), shape.convolutions, device)
@@ -125,7 +121,7 @@ def _train_modules(
     device: torch.device,
     on_epoch: Callable[[int], object],
 ) -> list[Outcome]:
-    seeds, protocol = _Seeds.of(job), job[0].protocol
+    seeds, protocol = Seeds.of(job), job[0].protocol
     nets = [net.to(device) for net in nets]
     engine, message = _engine(nets, protocol, device)
     if engine == "dense":
@@ -152,53 +148,6 @@ def _engine(
     different = {repr(net): net for net in nets}.values()
     found = [engine_for(net, pixels, wanted, DTYPE, device) for net in different]
     return next((each for each in found if each[0] == "dense"), found[0])
-
-
-@dataclass(frozen=True)
-class _Seeds:
-    """The seeds of a pack's cells: those with the same one share the order of images, and images that it draws."""
-
-    protocol: Protocol
-    distinct: tuple[int, ...]
-    order_of: tuple[int, ...]  # index into `distinct`, of each cell
-
-    @staticmethod
-    def of(job: Sequence[Cell]) -> _Seeds:
-        distinct = tuple(dict.fromkeys(cell.seed for cell in job))
-        return _Seeds(job[0].protocol, distinct, tuple(distinct.index(cell.seed) for cell in job))
-
-    def train(
-        self,
-        pack: Trainable[Validation],
-        validation: Validation,
-        on_epoch: Callable[[int], object],
-    ) -> list[Training]:
-        protocol = self.protocol
-        shuffles = [torch.Generator().manual_seed(cell_seeds(seed)[1]) for seed in self.distinct]
-        return train_pack(
-            pack,
-            validation,
-            protocol.train_size,
-            protocol.epochs,
-            shuffles,
-            on_epoch,
-            own_images=protocol.training_set != "fixed",
-            fresh=self.images if protocol.training_set == "fresh" else None,
-        )
-
-    def images(self, epoch: int) -> HostExamples:
-        """The images of an epoch, counted from 1, of one seed after the other; by as many threads as torch has."""
-        size = self.protocol.train_size
-        first = (epoch - 1) * size if self.protocol.training_set == "fresh" else 0
-        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            drawn = list(
-                threads.map(lambda seed: fresh_images(size, seed, first=first), self.distinct)
-            )
-        form = self.protocol.target, self.protocol.loss
-        return HostExamples(
-            np.concatenate([images.pixels for images in drawn]),
-            np.concatenate([targets_of(images, *form) for images in drawn]),
-        )
 
 
 def _outcomes(
