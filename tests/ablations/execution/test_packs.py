@@ -14,7 +14,7 @@ from ablations.cli.main import app
 from ablations.cli.run import parse_pack
 from ablations.driver import Options
 from ablations.execution import jobs as jobs_module
-from ablations.execution import packs as packs_module
+from ablations.execution import pack_seeds
 from ablations.execution import workers as workers_module
 from ablations.execution.cells import prepare, train_cell
 from ablations.execution.events import Apart, Finished, Progress
@@ -121,7 +121,7 @@ def test_images_of_each_seed_are_drawn_once_and_are_those_of_single_cells(monkey
         drawn.append((stream, first))
         return fresh_images(size, stream, first=first)
 
-    monkeypatch.setattr(packs_module, "fresh_images", counted)
+    monkeypatch.setattr(pack_seeds, "fresh_images", counted)
     for training_set, epochs in (("per_seed", [0]), ("fresh", [0, 0, 96])):
         settings = {"training_set": training_set, "schedule": "cosine", "warmup": 0.2}
         cells = [with_levels(cell, **settings) for cell in CELLS[:4]]
@@ -190,7 +190,7 @@ def test_what_fails_in_a_pack_is_told_of_each_cell(monkeypatch, error, status):
     def fail(*arguments, **more):
         raise error
 
-    monkeypatch.setattr(packs_module, "train_pack", fail)
+    monkeypatch.setattr(pack_seeds, "train_pack", fail)
     outcomes = train_cells(CELLS[:2], "cpu", lambda epoch: None)
     assert [outcome.status for outcome in outcomes] == [status] * 2
     assert str(error) in outcomes[1].message
@@ -260,7 +260,7 @@ def test_cells_that_cannot_train_together_are_told_apart(monkeypatch, error, spo
     def fail(*arguments, **more):
         raise error
 
-    monkeypatch.setattr(packs_module, "train_pack", fail)
+    monkeypatch.setattr(pack_seeds, "train_pack", fail)
     apart = train_cells(CELLS[:2], "cpu", lambda epoch: None)
     assert isinstance(apart, Apart)
     assert apart.spoilt == spoilt
