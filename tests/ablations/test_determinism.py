@@ -87,5 +87,15 @@ def test_jobs_of_slurm(expected, tmp_path):
 
 
 @pytest.mark.ray
-def test_actors_of_ray(expected, tmp_path):
-    assert_same(trained(tmp_path, backend="ray", workers=2), expected)
+def test_actors_of_ray(expected, tmp_path, monkeypatch):
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 100 * 2**20}
+    )
+    try:
+        where = {"backend": "ray", "ray_address": cluster.address}
+        assert_same(trained(tmp_path, workers=2, **where), expected)
+    finally:
+        cluster.shutdown()
