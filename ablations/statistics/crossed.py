@@ -153,7 +153,9 @@ def variance_df(values: FloatArray) -> float:
     second = squared.mean()
     if n < 4 or second == 0:
         return n - 1.0
-    kurtosis = float((squared**2).mean() / second**2)
+    kurtosis = float(
+        ((squared / second) ** 2).mean()
+    )  # in this order, as squares of tiny values are 0
     excess = kurtosis - (n - 3) / (n - 1)
     return float(min(n - 1, 2 * n / excess)) if excess > 0 else n - 1.0
 
@@ -173,7 +175,7 @@ def combined_df(
     (seed_part, seed_df), (image_part, image_df) = seed, image
     weight = cell_weight + seed_part**2 / seed_df + image_part**2 / image_df
     linear = seed_part / seed_df + image_part / image_df
-    if linear == 0:
+    if linear == 0 or weight == 0:  # the squares of parts below 1e-162 are 0
         return min(seed_df, image_df)
     return min(variance**2 / weight, (seed_part + image_part) / linear)
 

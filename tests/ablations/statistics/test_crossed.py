@@ -11,7 +11,7 @@ from scipy import stats
 from statsmodels.formula.api import ols
 
 from ablations.statistics import TooFewSeedsError, crossed_mean, image_mean
-from ablations.statistics.crossed import mean_squares, variance_df
+from ablations.statistics.crossed import combined_df, mean_squares, variance_df
 
 positive = st.floats(0.01, 100.0)
 error_arrays = st.tuples(st.integers(3, 5), st.integers(4, 9)).flatmap(
@@ -182,3 +182,13 @@ def test_bad_options_are_refused():
         crossed_mean(np.ones((3, 4)), scale="sqrt")
     with pytest.raises(ValueError, match="confidence must lie strictly between 0 and 1"):
         crossed_mean(np.ones((3, 4)), confidence=95)
+
+
+@pytest.mark.parametrize("size", [1e-165, 1e-200])
+def test_contrasts_whose_squares_underflow_have_degrees_of_freedom(size):
+    assert combined_df(size, (size / 2, 4.0), (size / 2, 9.0), 0.0) == 4.0
+
+
+def test_degrees_of_freedom_do_not_depend_on_the_unit():
+    values = np.random.default_rng(0).lognormal(size=500)
+    assert variance_df(values * 1e-100) == pytest.approx(variance_df(values), rel=1e-12)
