@@ -40,7 +40,9 @@ def population(results: StudyResults) -> str:
 
 def _unlike_the_labs(split: str) -> str:
     """What a split's images are, and what the yardsticks that know the distribution of lines take it to be."""
-    found = SPLITS[split]
+    found = SPLITS.get(split)
+    if found is None:  # results may have others
+        return ""
     words = f", {found.words}" if found.words else ""
     if found.region != "all":
         words += " (the posterior's mean, the floor, and its mode are those of this region's lines)"

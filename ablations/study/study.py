@@ -99,7 +99,8 @@ class Variant:
 
     def not_applicable(self, split: str) -> str | None:
         """Why the net cannot be evaluated on a split, None where it can."""
-        return None if SPLITS[split].dim == LAB_DIM else size_problem(self.net)
+        known = SPLITS.get(split)  # results may have others
+        return None if known is None or known.dim == LAB_DIM else size_problem(self.net)
 
     @property
     def protocol(self) -> Protocol:
