@@ -31,8 +31,9 @@ POPULATION = RESULTS / "yardsticks" / "population.csv"
 OUTPUTS = {"mse": "mean", "slope": "slope", "intercept": "intercept"}
 # Relative and absolute, where the package integrates or simulates what is tried on a finer grid here. Upper limits of
 # P(beats) come of its coarse grid for the log-normal pivot: where seeds differ by factors they are up to 2% too near.
+LOOSE_P = 0.02
 LOOSE = dict.fromkeys(["p", "p_holm", "p_different", "p_different_holm"], (0.02, 1e-4))
-LOOSE |= dict.fromkeys(["p_beats_low", "p_beats_high"], (2e-2, 0)) | {"seed_groups_p": (0, 0.02)}
+LOOSE |= dict.fromkeys(["p_beats_low", "p_beats_high"], (2e-2, 0)) | {"seed_groups_p": (0, LOOSE_P)}
 NOT_APPLICABLE = "not applicable"  # a cell's status on a split that its net cannot be evaluated on
 OF_THE_LAB = ("test", "test_large", "test_large_20000")  # whose population is known
 SETTINGS = ["split", "n_images", "metric", "against", "margin", "confidence"]
@@ -161,6 +162,9 @@ def compare_rows(table: pd.DataFrame, rows: dict[str, dict], place: str) -> None
                 continue
             where = f"{place}, {table_row['variant']}, {column}"
             found = table_row[column]
+            # By a simulated p, which two simulations may put on either side of 5%.
+            if column == "outlying_seeds" and abs(table_row["seed_groups_p"] - 0.05) < LOOSE_P:
+                continue
             if isinstance(value, str):
                 assert found == value, where
             elif isinstance(value, bool | np.bool_):
