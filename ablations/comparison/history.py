@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.comparison.aggregates import AGGREGATES
-from ablations.comparison.layout import DRAWN, Format, comment, fitted_table
+from ablations.comparison.layout import Format, comment, drawn_table
 from ablations.comparison.metrics import Measure, find_metric
 from ablations.comparison.scored import Estimator, estimators, find_name
 from ablations.comparison.spelling import listed, p_value, with_interval
@@ -99,10 +99,7 @@ class Moved:
             return json.dumps(self.document(), indent=2)
         display = self.display()
         columns, rows = list(display.columns), display.to_numpy().tolist()
-        if width is None or format != "table":
-            drawn = DRAWN[format](columns, rows)
-        else:
-            drawn = fitted_table(columns, rows, width, SHED)
+        drawn = drawn_table(columns, rows, format, width, SHED)
         note = functools.partial(comment, output=format)
         heading = f"Since the last run, on {self.split} ({self.n_images:,} {self.metric.items}):"
         return "\n\n".join([note(heading), drawn, *map(note, self.notes())])

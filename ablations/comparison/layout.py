@@ -153,6 +153,15 @@ DRAWN: dict[str, Callable[[Columns, Rows], str]] = {
 }
 
 
+def drawn_table(
+    columns: Columns, rows: Rows, output: Format, width: int | None, sheddable: Sequence[str]
+) -> str:
+    """A table in one of the formats for people; a plain one fits a `width`, if there is one, as `fitted_table` does."""
+    if width is None or output != "table":
+        return DRAWN[output](columns, rows)
+    return fitted_table(columns, rows, width, sheddable)
+
+
 def _latex_paragraph(text: str) -> str:
     set_as = (latex_text, lambda code: rf"\texttt{{{latex_text(code)}}}")
     return rf"\paragraph{{Reproducibility.}} {_coded(text, *set_as)}"

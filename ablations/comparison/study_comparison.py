@@ -18,7 +18,7 @@ from ablations.comparison import wording as text
 from ablations.comparison.checks import check
 from ablations.comparison.claims import EVERY_VARIANT, Check, Claim, parse_claim
 from ablations.comparison.importance import importance_of
-from ablations.comparison.layout import DRAWN, FORMATS, Format, comment, fitted_table
+from ablations.comparison.layout import DRAWN, FORMATS, Format, comment, drawn_table
 from ablations.comparison.methods import methods
 from ablations.comparison.metrics import Measure, find_metric
 from ablations.comparison.scored import (
@@ -163,11 +163,8 @@ class StudyComparison:
         if format == "json":
             return json.dumps(self._document(), indent=2)
         display = self.display(wide=wide)
-        if width is None or format != "table":
-            drawn = _drawn(display, format)
-        else:
-            columns, rows = list(display.columns), display.to_numpy().tolist()
-            drawn = fitted_table(columns, rows, width, text.sheddable(columns))
+        columns, rows = list(display.columns), display.to_numpy().tolist()
+        drawn = drawn_table(columns, rows, format, width, text.sheddable(columns))
         note = partial(comment, output=format)
         parts = [
             note(

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ablations.comparison.aggregates import AGGREGATES
 from ablations.comparison.differences import Difference, differences
-from ablations.comparison.layout import DRAWN, FORMATS, Format, comment, fitted_table
+from ablations.comparison.layout import DRAWN, FORMATS, Format, comment, drawn_table
 from ablations.comparison.methods import population
 from ablations.comparison.metrics import Metric, find_metric
 from ablations.comparison.pairing import Side, identical, pair_row, pairs_of, shared_split
@@ -124,10 +124,7 @@ class TwoRuns:
             return json.dumps(self._document(), indent=2)
         display = self.display()
         columns, rows = list(display.columns), display.to_numpy().tolist()
-        if width is None or format != "table":
-            drawn = DRAWN[format](columns, rows)
-        else:
-            drawn = fitted_table(columns, rows, width, SHED)
+        drawn = drawn_table(columns, rows, format, width, SHED)
         note = functools.partial(comment, output=format)
         one, other = self.labels
         images = f"{self.n_images:,} {self.metric.items}"
